@@ -1,0 +1,212 @@
+"""Every configuration key that CenterNet2 adds to Detectron2's, each with a one-line comment.
+
+``docs/CONFIG.md`` is generated from the comments in this file (``python tools/config_doc.py``),
+so a key is documented exactly once: here.
+"""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode as CN
+
+__all__ = ["RENAMED_KEYS", "add_centernet_config"]
+
+# Spellings of the published release on the left, Detectron2's own on the right. Both load; when
+# an old spelling is set, `resolve_renamed_keys` copies its value to the new one.
+RENAMED_KEYS = {
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CAT": "MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES",
+    "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT": "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT_POWER",
+}
+
+
+def add_centernet_config(cfg: CN) -> None:
+    """Add the keys of CenterNet2 to a Detectron2 config, in place.
+
+    Args:
+        cfg: a config from :func:`detectron2.config.get_cfg`.
+    """
+    _add_first_stage(cfg)
+    _add_second_stage(cfg)
+    _add_backbones(cfg)
+    _add_input(cfg)
+    _add_training(cfg)
+
+
+def _add_first_stage(cfg: CN) -> None:
+    cfg.MODEL.CENTERNET = CN()
+    c = cfg.MODEL.CENTERNET
+    # --- structure ---
+    # Number of foreground classes of the per-class heatmaps (unused with ONLY_PROPOSAL)
+    c.NUM_CLASSES = 80
+    # Pyramid levels that the head runs on, fine to coarse
+    c.IN_FEATURES = ["p3", "p4", "p5", "p6", "p7"]
+    # Stride of each level of IN_FEATURES, in pixels
+    c.FPN_STRIDES = [8, 16, 32, 64, 128]
+    # Initial probability of an object at a cell; sets the bias of the heatmap outputs
+    c.PRIOR_PROB = 0.01
+    # Normalisation in the towers: "GN", or "" for none
+    c.NORM = "GN"
+    # Make the last convolution of each tower a modulated deformable one
+    c.USE_DEFORMABLE = False
+    # Convolutions in the classification tower
+    c.NUM_CLS_CONVS = 4
+    # Convolutions in the box tower
+    c.NUM_BOX_CONVS = 4
+    # Convolutions before the two towers, shared by them
+    c.NUM_SHARE_CONVS = 0
+    # Predict a class-agnostic heatmap (from the box tower)
+    c.WITH_AGN_HM = False
+    # Leave out the per-class heatmaps: class-agnostic proposals only
+    c.ONLY_PROPOSAL = False
+    # Use the per-class detections as the proposals of a second stage
+    c.AS_PROPOSAL = False
+
+    # --- targets ---
+    # Sizes of interest: a level learns boxes whose half diagonal (pixels) lies in its range
+    c.SOI = [[0, 80], [64, 160], [128, 320], [256, 640], [512, 10000000]]
+    # Overlap that sets the radius of a heatmap peak
+    c.HM_MIN_OVERLAP = 0.8
+    # Least radius of a heatmap peak, in pixels
+    c.MIN_RADIUS = 4
+    # Choose extra positives around each centre by their regression loss
+    c.MORE_POS = False
+    # Upper limit of the regression loss of an extra positive
+    c.MORE_POS_THRESH = 0.2
+    # Positives of a box have a cost below that of its MORE_POS_TOPK-th best candidate
+    c.MORE_POS_TOPK = 9
+
+    # --- losses ---
+    # Weight of the heatmap loss at positives
+    c.POS_WEIGHT = 1.0
+    # Weight of the heatmap loss at negatives
+    c.NEG_WEIGHT = 1.0
+    # Weight of the box regression loss
+    c.REG_WEIGHT = 2.0
+    # Exponent of (1 - target) in the heatmap loss
+    c.HM_FOCAL_BETA = 4
+    # Weight of positives against negatives in the heatmap loss; negative: no such weight
+    c.HM_FOCAL_ALPHA = 0.25
+    # Focusing exponent of the heatmap loss
+    c.LOSS_GAMMA = 2.0
+    # Probabilities are clamped to [SIGMOID_CLAMP, 1 - SIGMOID_CLAMP] in the heatmap loss
+    c.SIGMOID_CLAMP = 1e-4
+    # Ignore negatives with a probability at or above this (missing annotations); <= 0: off
+    c.IGNORE_HIGH_FP = -1.0
+    # Box regression loss: "giou", "iou" or "linear_iou"
+    c.LOC_LOSS_TYPE = "giou"
+    # Weigh regression cells equally rather than by their heatmap value
+    c.NOT_NORM_REG = True
+    # Do not average the number of positives over processes
+    c.NO_REDUCE = False
+
+    # --- decoding ---
+    # Candidates need a heatmap value above this
+    c.INFERENCE_TH = 0.05
+    # Keep 3x3 local maxima of the heatmaps instead of non-maximum suppression of boxes
+    c.CENTER_NMS = False
+    # No suppression at all
+    c.NOT_NMS = False
+    # IoU threshold of the suppression while training
+    c.NMS_TH_TRAIN = 0.6
+    # IoU threshold of the suppression at test time
+    c.NMS_TH_TEST = 0.6
+    # Candidates per level before the suppression while training
+    c.PRE_NMS_TOPK_TRAIN = 1000
+    # Boxes per image after the suppression while training
+    c.POST_NMS_TOPK_TRAIN = 100
+    # Candidates per level before the suppression at test time
+    c.PRE_NMS_TOPK_TEST = 1000
+    # Boxes per image after the suppression at test time
+    c.POST_NMS_TOPK_TEST = 100
+
+
+def _add_second_stage(cfg: CN) -> None:
+    c = cfg.MODEL.ROI_BOX_HEAD
+    # Multiply class probabilities by the proposal's score (and take the square root)
+    c.MULT_PROPOSAL_SCORE = False
+    # Sigmoid instead of softmax classification (known to newer Detectron2 itself)
+    c.USE_SIGMOID_CE = False
+    # Initial probability of a class with USE_SIGMOID_CE; sets the bias of the class scores
+    c.PRIOR_PROB = 0.01
+    # Equalization loss: spare the tail classes as negatives (needs USE_SIGMOID_CE)
+    c.USE_EQL_LOSS = False
+    # Classes in fewer training images than this are tail classes for USE_EQL_LOSS
+    c.EQL_FREQ_CAT = 200
+    # Federated loss: sigmoid loss over a sampled subset of classes (needs USE_SIGMOID_CE)
+    c.USE_FED_LOSS = False
+    # Size of the subset of classes of the federated loss
+    c.FED_LOSS_NUM_CLASSES = 50
+    # Negatives are sampled in proportion to their image count to this power
+    c.FED_LOSS_FREQ_WEIGHT_POWER = 0.5
+    # Published spelling of FED_LOSS_NUM_CLASSES; -1: not set
+    c.FED_LOSS_NUM_CAT = -1
+    # Published spelling of FED_LOSS_FREQ_WEIGHT_POWER; -1: not set
+    c.FED_LOSS_FREQ_WEIGHT = -1.0
+    # JSON of [{id, image_count}]; "" or absent: counted from the training set itself
+    c.CAT_FREQ_PATH = "datasets/lvis/lvis_v1_train_cat_info.json"
+
+
+def _add_backbones(cfg: CN) -> None:
+    cfg.MODEL.MOBILENETV2 = CN()
+    c = cfg.MODEL.MOBILENETV2
+    # Width multiplier of MobileNetV2
+    c.WIDTH_MULT = 1.0
+    # Normalisation: "BN", "FrozenBN", "SyncBN", "GN"
+    c.NORM = "BN"
+    # Feature maps to return: "res2" (stride 4) to "res5" (stride 32)
+    c.OUT_FEATURES = ["res3", "res4", "res5"]
+
+
+def _add_input(cfg: CN) -> None:
+    # Boxes may stick out of the image after cropping; their centres are moved inside for the targets
+    cfg.INPUT.NOT_CLAMP_BOX = False
+
+
+def _add_training(cfg: CN) -> None:
+    s = cfg.SOLVER
+    # Precision of autocast: "auto" (bfloat16 where the device has it, else float16), "float16", "bfloat16"
+    s.AMP.DTYPE = "auto"
+    # Batches whose gradients are accumulated for one optimizer step
+    s.ACCUMULATION_STEPS = 1
+    # Images per optimizer step that BASE_LR was chosen for; a different batch gives a warning; 0: no check
+    s.REFERENCE_IMS_PER_BATCH = 16
+    # Scale BASE_LR by (batch / REFERENCE_IMS_PER_BATCH) instead of warning
+    s.AUTO_SCALE_LR = False
+    # Number of periodic checkpoints kept (the best and the final one are always kept); 0: all
+    s.CHECKPOINT_KEEP = 3
+    # Start at iteration 0 after loading a checkpoint
+    s.RESET_ITER = False
+    # Stop at this iteration with the schedule unchanged; < 0: run to MAX_ITER
+    s.TRAIN_ITER = -1
+    s.EMA = CN()
+    # Keep an exponential moving average of the weights, evaluated and saved
+    s.EMA.ENABLED = False
+    # Decay of the moving average per optimizer step
+    s.EMA.DECAY = 0.9998
+    # Steps over which the decay grows towards DECAY
+    s.EMA.WARMUP_ITERS = 2000
+    # Metric whose best value keeps model_best.pth; "": segm/AP with masks, else bbox/AP
+    cfg.TEST.BEST_METRIC = ""
+
+
+def resolve_renamed_keys(cfg: CN) -> CN:
+    """Copy values set under a published spelling to Detectron2's key, in place.
+
+    Args:
+        cfg: a config after all files and overrides are merged.
+
+    Returns:
+        The same config.
+    """
+    for old, new in RENAMED_KEYS.items():
+        value = _get(cfg, old)
+        if value >= 0:
+            section, _, key = new.rpartition(".")
+            setattr(_get(cfg, section), key, value)
+    return cfg
+
+
+def _get(cfg: CN, dotted: str) -> object:
+    node = cfg
+    for part in dotted.split("."):
+        node = node[part]
+    return node
