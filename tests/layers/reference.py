@@ -64,9 +64,7 @@ def single_box_loss(pred: Sequence[float], target: Sequence[float], kind: str) -
         return 1.0 - iou
     if kind == "giou":
         enclosing = (max(pl, tl) + max(pr, tr)) * (max(pt, tt) + max(pb, tb))
-        # Two boxes without extent enclose nothing, so nothing of it is empty.
-        empty_part = (enclosing - union) / enclosing if enclosing > 0 else 0.0
-        return 1.0 - (iou - empty_part)
+        return 1.0 - (iou - (enclosing - union) / enclosing)
     raise ValueError(kind)
 
 
