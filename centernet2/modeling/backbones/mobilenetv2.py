@@ -1,0 +1,101 @@
+"""MobileNetV2 (torchvision's) as a Detectron2 backbone, alone or with a pyramid P3-P7."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
+from detectron2.modeling import BACKBONE_REGISTRY
+from detectron2.modeling.backbone import FPN, Backbone
+from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
+
+from .resnet_fpn import pyramid
+
+__all__ = ["MobileNetV2", "build_mobilenetv2_backbone", "build_p67_mobilenetv2_fpn_backbone"]
+
+# Last block of each stride in torchvision's `features`
+STAGE_ENDS = {"res2": 3, "res3": 6, "res4": 13, "res5": 17}
+
+
+class MobileNetV2(Backbone):
+    """The convolutions of MobileNetV2 up to stride 32, without the last 1x1.
+
+    Parameters are named as torchvision's, ``features.<i>...``, so ImageNet weights load.
+    Feature maps are called ``res2`` (stride 4) to ``res5`` (stride 32), as in ResNet.
+    """
+
+    def __init__(
+        self,
+        out_features: Sequence[str] = ("res3", "res4", "res5"),
+        *,
+        width_mult: float = 1.0,
+        norm: str = "BN",
+        freeze_at: int = 0,
+    ) -> None:
+        """
+        Args:
+            out_features: names of the maps to return.
+            width_mult: width multiplier.
+            norm: a name that Detectron2's ``get_norm`` knows.
+            freeze_at: 1 freezes the stem, 2 also the blocks up to ``res2``, ... (as in ResNet).
+
+        Raises:
+            ValueError: if an output is unknown.
+        """
+        super().__init__()
+        unknown = [name for name in out_features if name not in STAGE_ENDS]
+        if unknown:
+            raise ValueError(
+                f"MODEL.MOBILENETV2.OUT_FEATURES names {unknown}; there are {list(STAGE_ENDS)}"
+            )
+        network = TorchvisionMobileNetV2(
+            width_mult=width_mult, norm_layer=partial(get_norm, norm)
+        )
+        self.features = network.features[: STAGE_ENDS["res5"] + 1]
+        self._out_features = list(out_features)
+        self._out_feature_strides = {n: 2 ** int(n[-1]) for n in out_features}
+        self._out_feature_channels = {
+            n: self.features[STAGE_ENDS[n]].out_channels for n in out_features
+        }
+        self._freeze(freeze_at)
+
+    def _freeze(self, freeze_at: int) -> None:
+        if freeze_at <= 0:
+            return
+        stage = f"res{freeze_at}"
+        last = 0 if freeze_at == 1 else STAGE_ENDS[stage]
+        for i in range(last + 1):
+            for parameter in self.features[i].parameters():
+                parameter.requires_grad = False
+            self.features[i] = FrozenBatchNorm2d.convert_frozen_batchnorm(self.features[i])
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        """``(B, 3, H, W)`` to the maps by name."""
+        outputs = {}
+        ends = {index: name for name, index in STAGE_ENDS.items()}
+        for i, block in enumerate(self.features):
+            x = block(x)
+            if ends.get(i) in self._out_features:
+                outputs[ends[i]] = x
+        return outputs
+
+
+@BACKBONE_REGISTRY.register()
+def build_mobilenetv2_backbone(cfg: Any, input_shape: ShapeSpec) -> MobileNetV2:
+    """MobileNetV2 alone."""
+    c = cfg.MODEL.MOBILENETV2
+    return MobileNetV2(
+        c.OUT_FEATURES,
+        width_mult=c.WIDTH_MULT,
+        norm=c.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+
+
+@BACKBONE_REGISTRY.register()
+def build_p67_mobilenetv2_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
+    """MobileNetV2 with P3-P7."""
+    return pyramid(cfg, build_mobilenetv2_backbone(cfg, input_shape), extra_levels=True)

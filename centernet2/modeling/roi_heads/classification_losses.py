@@ -1,0 +1,104 @@
+"""Classification losses of the second stage, as functions of logits, labels and class weights.
+
+All take ``logits`` ``(R, C + 1)`` and ``labels`` ``(R,)`` int64 in ``[0, C]``, where ``C`` is the
+background. The sigmoid family ignores the last logit. No RoIs give a zero attached to the graph,
+so that every process of a distributed run has a gradient to share.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+__all__ = [
+    "equalization_weight",
+    "federated_classes",
+    "federated_weight",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+]
+
+
+def softmax_cross_entropy(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Mean cross entropy over the RoIs."""
+    if labels.numel() == 0:
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits.float(), labels)
+
+
+def sigmoid_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weight: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Binary cross entropy, summed over classes and divided by the number of RoIs.
+
+    Args:
+        logits, labels: see the module.
+        weight: ``(C,)`` or ``(R, C)`` factor of each term; None for ones.
+    """
+    if labels.numel() == 0:
+        return logits.sum() * 0.0
+    scores = logits[:, :-1].float()
+    target = F.one_hot(labels, logits.shape[1])[:, :-1].to(scores.dtype)
+    loss = F.binary_cross_entropy_with_logits(scores, target, weight=weight, reduction="sum")
+    return loss / len(labels)
+
+
+def equalization_weight(labels: torch.Tensor, is_tail: torch.Tensor) -> torch.Tensor:
+    """``(R, C)`` weights that spare tail classes (equalization loss, Tan et al. 2020).
+
+    The weight of class j for a foreground RoI of class k != j is 0 if j is a tail class, else 1;
+    background RoIs keep weight 1 everywhere.
+
+    Args:
+        labels: ``(R,)``.
+        is_tail: ``(C,)`` bool.
+    """
+    num_classes = len(is_tail)
+    foreground = labels < num_classes
+    own = F.one_hot(labels, num_classes + 1)[:, :-1].bool()
+    spared = foreground[:, None] & is_tail[None] & ~own
+    return (~spared).float()
+
+
+def federated_classes(
+    labels: torch.Tensor,
+    frequency: torch.Tensor,
+    subset_size: int,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """The set S of classes that take part in the federated loss (report section 3).
+
+    S holds the classes present among the RoIs and, until it has ``subset_size`` members, others
+    drawn without replacement in proportion to ``frequency``. The background counts as a member
+    when there are background RoIs (as published). Classes of frequency 0 are never drawn; if too
+    few others exist, S is smaller.
+
+    Args:
+        labels: ``(R,)``.
+        frequency: ``(C,)`` sampling weights, e.g. the square root of image counts.
+        subset_size: ``|S|``.
+        generator: source of randomness; None for the global one.
+
+    Returns:
+        ``(C,)`` bool, whether a class is in S.
+    """
+    num_classes = len(frequency)
+    present = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device)
+    present[labels] = True
+    weight = torch.where(present[:-1], 0.0, frequency.to(labels.device, torch.float32))
+    wanted = subset_size - int(present.sum())
+    count = min(wanted, int((weight > 0).sum()))
+    chosen = present[:-1].clone()
+    if count > 0:
+        chosen[torch.multinomial(weight, count, replacement=False, generator=generator)] = True
+    return chosen
+
+
+def federated_weight(
+    labels: torch.Tensor,
+    frequency: torch.Tensor,
+    subset_size: int,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """``(C,)`` weights, 1 for the classes of :func:`federated_classes` and 0 for the others."""
+    return federated_classes(labels, frequency, subset_size, generator).float()
