@@ -107,9 +107,7 @@ def test_saturated_mistakes_keep_their_value_and_a_full_gradient(size, dtype):
     logits = torch.tensor([-size, size], dtype=dtype, requires_grad=True)
     target = torch.zeros(2)
     positive, negative = heatmap_focal_loss(logits, target, torch.tensor([0]), **PUBLISHED)
-    expected = reference.heatmap_focal_loss(
-        np.array([-size, size]), np.zeros(2), [0], **PUBLISHED
-    )
+    expected = reference.heatmap_focal_loss(np.array([-size, size]), np.zeros(2), [0], **PUBLISHED)
     assert float(positive.detach()) == pytest.approx(expected[0], rel=2e-3)
     assert float(negative.detach()) == pytest.approx(expected[1], rel=2e-3)
 
@@ -162,4 +160,5 @@ def test_nothing_to_learn_gives_zeros_that_reach_the_logits(shape):
     assert float(positive.detach()) == 0.0
     assert float(negative.detach()) == 0.0
     (positive + negative).backward()
-    assert logits.grad is not None and not logits.grad.any()
+    assert logits.grad is not None
+    assert not logits.grad.any()

@@ -52,7 +52,7 @@ def _around(cx: float, cy: float, width: float, height: float) -> list[float]:
 def _box(draw: st.DrawFn, height: int, width: int, params: Params, inside: bool) -> list[float]:
     kind = draw(
         st.sampled_from(
-            ["any", "tiny", "huge", "empty", "border", "cell_border", "range_end"]
+            ["any", "tiny", "thin", "huge", "empty", "border", "cell_border", "range_end"]
             + ([] if inside else ["sticking_out", "outside"])
         )
     )
@@ -60,6 +60,10 @@ def _box(draw: st.DrawFn, height: int, width: int, params: Params, inside: bool)
     if kind == "tiny":
         x, y = draw(_quarters(0, width - 2)), draw(_quarters(0, height - 2))
         box = [x, y, x + draw(_quarters(0.25, 2)), y + draw(_quarters(0.25, 2))]
+    elif kind == "thin":
+        # Reaches neighbours of its centre cell at which its narrow peak has long died out
+        cx, cy = draw(_quarters(width / 4, width * 3 / 4)), draw(st.integers(0, height // 8)) * 8.0
+        box = _around(cx, cy, draw(_quarters(width / 2, width)), draw(_quarters(1, 9)))
     elif kind == "huge":
         margin = 0 if inside else draw(_quarters(0, 500))
         box = [-margin, -margin, width + margin, height + margin]
