@@ -1,0 +1,1 @@
+"""Using trained models: prediction, drawing, videos, COCO-format results, the shipped models."""

@@ -1,0 +1,144 @@
+"""From what a user names (files, folders, patterns) to images, and where their results go."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps
+
+from centernet2.errors import UserError
+
+__all__ = ["IMAGE_SUFFIXES", "Inputs", "find_images", "output_paths", "read_image"]
+
+IMAGE_SUFFIXES = frozenset(
+    [".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
+VIDEO_SUFFIXES = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"])
+_WRITABLE_SUFFIXES = IMAGE_SUFFIXES - {".avif", ".gif"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Images in the order they were named, and one sentence about each name that gave none."""
+
+    images: list[Path]
+    problems: list[str]
+
+
+def find_images(names: Iterable[str]) -> Inputs:
+    """Expand files, folders and patterns to image files.
+
+    A file is taken whatever its suffix; a folder gives the images directly in it, a pattern
+    (``*``, ``?``, ``[ ]``; ``**`` for any depth) those it matches, both sorted by name. A file
+    named twice is taken once.
+
+    Args:
+        names: as given on a command line.
+
+    Returns:
+        The images and the problems.
+    """
+    images: dict[Path, Path] = {}  # by what they are, so that none comes twice
+    problems = []
+    for name in names:
+        path = Path(name).expanduser()
+        if path.is_dir():
+            found = [p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+            if not found:
+                problems.append(f"{name}: the folder holds no images")
+        elif path.exists():
+            found = [path]
+        else:
+            matches = sorted(map(Path, glob.glob(os.path.expanduser(name), recursive=True)))
+            found = [p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()]
+            if not found:
+                pattern = glob.has_magic(name)
+                problems.append(f"{name}: " + ("matches no images" if pattern else "no such file"))
+        for image in found:
+            if image.suffix.lower() in VIDEO_SUFFIXES:
+                problems.append(f"{name}: a video; give it to --video-input")
+            else:
+                images.setdefault(image.resolve(), image)
+    return Inputs(list(images.values()), problems)
+
+
+def read_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image upright (EXIF orientation applied).
+
+    Args:
+        path: of a file in any format that Pillow reads; of an animation, the first picture.
+
+    Returns:
+        ``(H, W, 3)`` uint8, RGB.
+
+    Raises:
+        UserError: it cannot be read; says why in one sentence.
+    """
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            return np.array(image.convert("RGB"))
+    except Image.UnidentifiedImageError:
+        raise UserError(f"{path}: not an image that can be read") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UserError(f"{path}: {reason}") from error
+
+
+def output_paths(images: Sequence[Path], output: Path) -> list[Path]:
+    """Choose a file for the drawing of each image.
+
+    With one image ``output`` may be a file; else it is a folder, in which a drawing has its
+    image's name, preceded by the names of as many of its folders as tell it from the others
+    (``a/x.jpg b/x.jpg`` give ``a_x.jpg`` and ``b_x.jpg``).
+
+    Args:
+        images: distinct files.
+        output: an image file or a folder; need not exist.
+
+    Returns:
+        As many distinct files as images.
+
+    Raises:
+        UserError: an image would be overwritten, or several images would go to one file.
+    """
+    is_file = output.suffix.lower() in IMAGE_SUFFIXES and not output.is_dir()
+    if is_file and len(images) == 1:
+        paths = [output]
+    elif is_file or output.is_file():
+        raise UserError(f"--output {output}: {len(images)} images need a folder, not a file")
+    else:
+        paths = [output / name for name in _distinct_names(images)]
+    inputs = {image.resolve() for image in images}
+    for path in paths:
+        if path.resolve() in inputs:
+            raise UserError(f"--output would overwrite the image {path}: choose another folder")
+    return paths
+
+
+def _distinct_names(images: Sequence[Path]) -> list[str]:
+    parts = [image.resolve().parts[1:] for image in images]
+    depths = [1] * len(images)
+    while True:
+        names = [_drawing_name(part[-depth:]) for part, depth in zip(parts, depths)]
+        # Case is ignored: "A.jpg" and "a.jpg" are one file on some systems.
+        count = Counter(name.casefold() for name in names)
+        taken = [count[name.casefold()] > 1 for name in names]
+        deeper = [d + (t and d < len(part)) for d, t, part in zip(depths, taken, parts)]
+        if deeper == depths:
+            return [f"{i}_{name}" if t else name for i, (name, t) in enumerate(zip(names, taken))]
+        depths = deeper
+
+
+def _drawing_name(parts: Sequence[str]) -> str:
+    name = "_".join(parts)
+    return name if Path(name).suffix.lower() in _WRITABLE_SUFFIXES else f"{name}.png"

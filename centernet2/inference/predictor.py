@@ -1,0 +1,131 @@
+"""A model with its pre-processing: BGR images in, detections out, several at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
+from detectron2.data import transforms as T
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+from centernet2.engine.checkpoint import Checkpointer
+from centernet2.errors import UserError
+from centernet2.inference.results import category_ids
+
+__all__ = ["Predictor", "set_score_threshold"]
+
+
+def set_score_threshold(cfg: CfgNode, threshold: float) -> None:
+    """Make the model of a configuration return detections from this score on, in place.
+
+    Every meta-architecture reads its threshold from a key of its own. A proposal generator's
+    threshold is left alone: it decides which proposals a second stage sees.
+
+    Args:
+        cfg: with the keys of CenterNet2.
+        threshold: 0 to 1.
+    """
+    cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
+    if cfg.MODEL.META_ARCHITECTURE == "CenterNetDetector":
+        # With an agnostic map the threshold applies to the class map p, while the score is
+        # sqrt(p * agnostic) <= sqrt(p).
+        agnostic = cfg.MODEL.CENTERNET.WITH_AGN_HM
+        cfg.MODEL.CENTERNET.INFERENCE_TH = threshold**2 if agnostic else threshold
+
+
+class Predictor:
+    """Runs a Detectron2 model on images.
+
+    Unlike :class:`detectron2.engine.DefaultPredictor` it takes several images at a time, loads
+    weights without running code from them and applies one score threshold to every kind of model.
+
+    Args:
+        cfg: ``MODEL.WEIGHTS`` are loaded, ``INPUT.MIN_SIZE_TEST``, ``INPUT.MAX_SIZE_TEST`` and
+            ``INPUT.FORMAT`` applied. ``MODEL.DEVICE`` "cuda" becomes "cpu" where there is no GPU.
+        threshold: least score of a detection; default: as configured.
+
+    Example::
+
+        predictor = Predictor(cfg, threshold=0.5)
+        (detections,) = predictor([cv2.imread("street.jpg")])
+        print(detections.pred_boxes, detections.scores)
+    """
+
+    def __init__(self, cfg: CfgNode, threshold: float | None = None) -> None:
+        cfg = cfg.clone()
+        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+            cfg.MODEL.DEVICE = "cpu"
+        if threshold is not None:
+            set_score_threshold(cfg, threshold)
+        self.cfg = cfg
+        self.threshold = threshold
+        self.model = build_model(cfg).eval()
+        Checkpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self._resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        datasets = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
+        self.metadata = MetadataCatalog.get(datasets[0] if datasets else "__unused")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return torch.device(self.cfg.MODEL.DEVICE)
+
+    @property
+    def category_ids(self) -> list[int]:
+        """Id of each class in COCO results."""
+        return category_ids(self.metadata, self._num_classes())
+
+    @property
+    def class_names(self) -> list[str]:
+        """Name of each class, from the data set that the configuration names; else "class 0"..."""
+        number = self._num_classes()
+        names = list(self.metadata.get("thing_classes", []))
+        return names if len(names) == number else [f"class {c}" for c in range(number)]
+
+    def _num_classes(self) -> int:
+        model = self.cfg.MODEL
+        return {
+            "CenterNetDetector": model.CENTERNET.NUM_CLASSES,
+            "RetinaNet": model.RETINANET.NUM_CLASSES,
+        }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)
+
+    @torch.inference_mode()
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+        """Detect the objects on images.
+
+        Args:
+            images: ``(H, W, 3)`` uint8, BGR (as OpenCV reads them), of any sizes.
+
+        Returns:
+            For each image the detections on the CPU, best score first, in pixels of the image:
+            ``pred_boxes``, ``scores``, ``pred_classes`` and, with a mask head, ``pred_masks``.
+
+        Raises:
+            UserError: the model returns no instances.
+        """
+        if not images:
+            return []
+        outputs = self.model([self._prepare(image) for image in images])
+        if any("instances" not in output for output in outputs):
+            name = self.cfg.MODEL.META_ARCHITECTURE
+            raise UserError(f"MODEL.META_ARCHITECTURE {name} returns no instances: not a detector")
+        return [self._select(output["instances"].to("cpu")) for output in outputs]
+
+    def _prepare(self, image: npt.NDArray[np.uint8]) -> dict[str, torch.Tensor | int]:
+        height, width = image.shape[:2]
+        if self.cfg.INPUT.FORMAT == "RGB":
+            image = image[:, :, ::-1]
+        image = self._resize.get_transform(image).apply_image(image)
+        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return {"image": tensor, "height": height, "width": width}
+
+    def _select(self, detections: Instances) -> Instances:
+        if self.threshold is not None:
+            detections = detections[detections.scores >= self.threshold]
+        return detections[detections.scores.argsort(descending=True)]

@@ -1,0 +1,167 @@
+"""Detection on a video file or a camera, frame by frame."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Generator, Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from centernet2.errors import UserError
+from centernet2.inference.batches import batched
+from centernet2.inference.colors import ObjectColors
+from centernet2.inference.drawing import draw_predictions
+from centernet2.inference.predictor import Predictor
+from centernet2.inference.results import ResultsWriter
+from centernet2.inference.video import Frame, VideoReader, VideoWriter
+from centernet2.inference.window import Window
+
+__all__ = ["detect_camera", "detect_video", "video_path"]
+
+
+def video_path(source: Path, output: Path) -> Path:
+    """Choose the file for the drawings of a video.
+
+    Args:
+        source: the video.
+        output: a file, or (without an ending, or existing as such) a folder.
+
+    Returns:
+        ``output``, or ``<name of source>.mp4`` in it.
+
+    Raises:
+        UserError: the video would be overwritten.
+    """
+    path = output
+    if output.is_dir() or not output.suffix:
+        path = output / f"{source.stem}.mp4"
+    if path.resolve() == source.resolve():
+        raise UserError(f"--output would overwrite the video {source}: choose another file")
+    return path
+
+
+def detect_video(
+    predictor: Predictor,
+    source: Path,
+    *,
+    output: Path | None = None,
+    results: ResultsWriter | None = None,
+    window: Window | None = None,
+    batch_size: int = 1,
+) -> list[str]:
+    """Detect the objects in a video file, with a progress bar.
+
+    Args:
+        predictor: of the model.
+        source: the video.
+        output: file or folder for the drawings; frames are shown as long as in ``source``.
+        results: writer for the detections; ``image_id`` is the frame's number from 0.
+        window: to show the drawings in.
+        batch_size: frames given to the model at a time.
+
+    Returns:
+        One sentence for each thing that went wrong on the way.
+
+    Raises:
+        UserError: the video cannot be read or written.
+    """
+    target = video_path(source, output) if output is not None else None
+    problems = []
+    with contextlib.ExitStack() as stack:
+        reader = stack.enter_context(VideoReader(source))
+        writer = stack.enter_context(VideoWriter(target, reader)) if target is not None else None
+        frames = tqdm(reader, total=reader.expected_frames, unit="frame")
+        _detect(predictor, frames, source.name, writer, results, window, batch_size)
+    if reader.skipped:
+        problems.append(f"{source}: {reader.skipped} damaged frames were left out")
+    if writer is not None and writer.sound_left_out is not None:
+        problems.append(f"{target}: without sound, as it cannot hold {writer.sound_left_out}")
+    return problems
+
+
+def detect_camera(
+    predictor: Predictor,
+    index: int,
+    *,
+    output: Path | None = None,
+    results: ResultsWriter | None = None,
+    window: Window | None = None,
+    batch_size: int = 1,
+) -> list[str]:
+    """Detect the objects that a camera sees, until Ctrl-C or the window is closed.
+
+    Args:
+        predictor: of the model.
+        index: of the camera, from 0.
+        output: file or folder (for ``webcam.mp4``) for the drawings.
+        results: writer for the detections; ``image_id`` is the frame's number from 0.
+        window: to show the drawings in.
+        batch_size: frames given to the model at a time.
+
+    Returns:
+        Nothing that went wrong.
+
+    Raises:
+        UserError: the camera cannot be opened or the video cannot be written.
+    """
+    name = "webcam"
+    with contextlib.ExitStack() as stack:
+        frames = stack.enter_context(contextlib.closing(_camera(index)))
+        writer = None
+        if output is not None:
+            writer = stack.enter_context(VideoWriter(video_path(Path(name), output)))
+        # Ctrl-C is the way to end a recording, so it is no error.
+        stack.enter_context(contextlib.suppress(KeyboardInterrupt))
+        _detect(predictor, tqdm(frames, unit="frame"), name, writer, results, window, batch_size)
+    return []
+
+
+def _camera(index: int) -> Generator[Frame, None, None]:
+    """Yield the frames of a camera, with the times at which they came."""
+    capture = cv2.VideoCapture(index)
+    try:
+        if not capture.isOpened():
+            raise UserError(f"--webcam {index}: there is no such camera, or another program has it")
+        usual = 1 / Fraction(capture.get(cv2.CAP_PROP_FPS) or 25).limit_denominator(1000)
+        start = time.monotonic()
+        while True:
+            there, image = capture.read()
+            if not there:
+                return
+            shown = Fraction(time.monotonic() - start).limit_denominator(100_000)
+            yield Frame(np.ascontiguousarray(image[:, :, ::-1]), shown, usual)
+    finally:
+        capture.release()
+
+
+def _detect(
+    predictor: Predictor,
+    frames: Iterable[Frame],
+    name: str,
+    writer: VideoWriter | None,
+    results: ResultsWriter | None,
+    window: Window | None,
+    batch_size: int,
+) -> None:
+    """Detect the objects in frames until they end or the window is closed."""
+    names = predictor.class_names
+    follow = ObjectColors() if len(names) == 1 else None
+    for batch in batched(enumerate(frames), batch_size):
+        predictions = predictor([frame.image[:, :, ::-1] for _, frame in batch])
+        for (number, frame), found in zip(batch, predictions):
+            if results is not None:
+                results.write(found, number, name, time=float(frame.time))
+            if writer is None and window is None:
+                continue
+            numbers = follow(found.pred_boxes.tensor.numpy()) if follow is not None else None
+            drawing = draw_predictions(frame.image, found, names, numbers)
+            if writer is not None:
+                writer.write(dataclasses.replace(frame, image=drawing))
+            if window is not None and not window.show(drawing, wait=False):
+                return

@@ -1,0 +1,178 @@
+#!/usr/bin/env python
+"""Draw the objects that a model finds on images, a video or a camera. See demo/README.md."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from centernet2.errors import UserError
+from centernet2.inference.inputs import find_images
+from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+
+if TYPE_CHECKING:
+    from centernet2.inference.predictor import Predictor
+
+
+def get_parser() -> argparse.ArgumentParser:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(
+        description="Draw the objects that a model finds on images, a video or a camera.",
+        epilog="Examples: demo.py --input street.jpg photos/ --output out/   "
+        "demo.py --video-input in.mp4 --output out.mp4",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--input", nargs="+", metavar="PATH", help="images, folders of images, patterns ('a*.jpg')"
+    )
+    source.add_argument("--video-input", type=Path, metavar="FILE", help="a video")
+    source.add_argument(
+        "--webcam", nargs="?", type=int, const=0, metavar="INDEX", help="a camera (default: 0)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder or file for the drawings; without it, a window shows them",
+    )
+    parser.add_argument(
+        "--save-json", type=Path, metavar="FILE", help="write the detections as COCO results"
+    )
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        help=f"a shipped model: {', '.join(shipped_models())} (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--config-file", metavar="FILE", help="a configuration instead of a shipped model"
+    )
+    parser.add_argument(
+        "--confidence-threshold",
+        type=_probability,
+        default=0.5,
+        metavar="SCORE",
+        help="least score of a detection, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=_positive,
+        metavar="N",
+        help="images given to the model at a time (default: 1 on the CPU, 8 on a GPU)",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the configuration, such as MODEL.WEIGHTS model.pth MODEL.DEVICE cpu",
+    )
+    return parser
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit status: 0; 1 when some input could not be used; 2 when nothing could be done.
+    """
+    args = get_parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        problems = run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; what was finished is saved", file=sys.stderr)
+        return 130
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _terminated(number: int, frame: object) -> NoReturn:
+    sys.exit(128 + number)  # leaves all contexts, so that files are completed
+
+
+def run(args: argparse.Namespace) -> list[str]:
+    """Do what the options say.
+
+    Args:
+        args: of :func:`get_parser`.
+
+    Returns:
+        One sentence for each input that could not be used.
+
+    Raises:
+        UserError: nothing could be done.
+    """
+    with contextlib.ExitStack() as stack:
+        window = None
+        if args.output is None and args.save_json is None:
+            from centernet2.inference.window import Window
+
+            window = stack.enter_context(Window("CenterNet2"))
+        problems: list[str] = []
+        if args.input is not None:
+            found = find_images(args.input)
+            images, problems = found.images, found.problems
+            if not images:
+                raise UserError("; ".join(problems))
+        elif args.video_input is not None and not args.video_input.is_file():
+            raise UserError(f"--video-input {args.video_input}: no such file")
+        predictor = build_predictor(args)
+        results = None
+        if args.save_json is not None:
+            from centernet2.inference.results import ResultsWriter
+
+            results = stack.enter_context(ResultsWriter(args.save_json, predictor.category_ids))
+        common = {
+            "results": results,
+            "window": window,
+            "batch_size": args.batch_size or (1 if predictor.device.type == "cpu" else 8),
+        }
+        if args.input is not None:
+            from centernet2.inference.images import detect_images
+
+            return problems + detect_images(predictor, images, output=args.output, **common)
+        from centernet2.inference.streams import detect_camera, detect_video
+
+        if args.video_input is not None:
+            return detect_video(predictor, args.video_input, output=args.output, **common)
+        return detect_camera(predictor, args.webcam, output=args.output, **common)
+
+
+def build_predictor(args: argparse.Namespace) -> Predictor:
+    """Load the model that the options name."""
+    from centernet2.inference.configuration import load_config
+    from centernet2.inference.predictor import Predictor
+    from centernet2.inference.zoo import shipped_model
+
+    if args.config_file is not None:
+        cfg = load_config(args.config_file, args.opts)
+    else:
+        config, weights = shipped_model(args.model)
+        cfg = load_config(config, ["MODEL.WEIGHTS", str(weights), *args.opts])
+    return Predictor(cfg, args.confidence_threshold)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
