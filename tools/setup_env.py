@@ -87,12 +87,14 @@ class Step:
         label: what is told to the user when it runs.
         inputs: the files that it depends on.
         action: does it.
+        detail: what else it depends on.
     """
 
     name: str
     label: str
     inputs: list[Path]
     action: Callable[[], None]
+    detail: str = ""
 
 
 class Setup:
@@ -133,6 +135,7 @@ class Setup:
                 f"Detectron2 ({DETECTRON2.name} {DETECTRON2.version})",
                 [],
                 self.install_detectron2,
+                detail=str(DETECTRON2),
             ),
             Step(
                 "project",
@@ -155,10 +158,10 @@ class Setup:
         """
         self.make_venv()
         # A step that ran makes those after it run as well: they stand on what it installed.
-        key = f"{self.venv} {python_version(self.python)} {DETECTRON2}"
+        key = f"{self.venv} {python_version(self.python)}"
         for step in self.steps():
-            for path in step.inputs:
-                key = hashlib.sha256(key.encode() + path.read_bytes()).hexdigest()
+            content = b"".join(path.read_bytes() for path in step.inputs)
+            key = hashlib.sha256(f"{key} {step.detail} ".encode() + content).hexdigest()
             if self._stamps().get(step.name) != key:
                 print(f"[setup] {step.label} ...", flush=True)
                 step.action()
