@@ -62,11 +62,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class _Import:
-    """A module, or why there is none."""
+    """A module, or why there is none: `lacking` is the package that is not installed."""
 
     module: ModuleType | None
     error: str = ""
     absent: bool = False
+    lacking: str = ""
 
 
 def collect_env() -> dict[str, str]:
@@ -97,7 +98,7 @@ def find_problems() -> list[Problem]:
     problems = _check_torch() + _check_torchvision() + _check_detectron2()
     for module, distribution, needed_for in PACKAGES:
         found = _import(module)
-        if found.module is None:
+        if found.module is None and not _is_told_elsewhere(found, module):
             cure = f"pip install {distribution}"
             if "libGL" in found.error or "libgthread" in found.error:
                 cure = f"system libraries are missing ({INSTALL_OPENCV_LIBS})"
@@ -189,9 +190,16 @@ def _import(name: str) -> _Import:
     try:
         return _Import(importlib.import_module(name))
     except ModuleNotFoundError as error:
-        return _Import(None, _one_line(error), absent=error.name == name)
+        missing = error.name or ""
+        return _Import(None, _one_line(error), missing == name, missing.partition(".")[0])
     except Exception as error:  # a broken build raises OSError, RuntimeError, AttributeError ...
         return _Import(None, _one_line(error))
+
+
+def _is_told_elsewhere(found: _Import, name: str) -> bool:
+    """Whether a module fails only for want of another one that has its own line of the report."""
+    others = {"torch", "torchvision", "detectron2", *(module for module, _, _ in PACKAGES)}
+    return found.lacking in others - {name}
 
 
 def _one_line(error: Exception) -> str:
@@ -300,6 +308,8 @@ def _describe_detectron2() -> dict[str, str]:
 
 def _check_detectron2() -> list[Problem]:
     found = _import("detectron2")
+    if _is_told_elsewhere(found, "detectron2"):
+        return []
     if found.module is None:
         why = "is not installed" if found.absent else f"does not import ({found.error})"
         return [Problem(f"Detectron2 {why}: {INSTALL_DETECTRON2}", True)]
@@ -318,7 +328,7 @@ def _check_detectron2() -> list[Problem]:
     if _import("torch").module is None:
         return []  # nothing more can be told before PyTorch imports
     engine = _import("detectron2.engine")
-    if engine.module is not None:
+    if engine.module is not None or _is_told_elsewhere(engine, "detectron2"):
         return []
     cure = "pip install -U the package it names"
     if "PIL.Image" in engine.error:

@@ -145,10 +145,10 @@ def main(arguments: list[str] | None = None) -> int:
         path = fetch(options.output, options.cache)
     except CommandError as error:
         print(error.report(), file=sys.stderr)
-        return 1
+        return 2
     except OSError as error:
         print(f"{options.output} cannot be written: {error.strerror}.", file=sys.stderr)
-        return 1
+        return 2
     print(f"{path} {'is there already' if present else 'is written'}: MODEL.WEIGHTS {path}")
     return 0
 
