@@ -55,7 +55,9 @@ def make_batch() -> Callable[..., list[dict[str, Any]]]:
         batch = []
         for count in counts:
             low = torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.6
-            size = 8 + torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.35
+            size = (
+                8 + torch.rand(count, 2, generator=generator) * torch.tensor([width, height]) * 0.35
+            )
             instances = Instances((height, width))
             instances.gt_boxes = Boxes(torch.cat([low, low + size], dim=1))
             instances.gt_boxes.clip((height, width))

@@ -243,6 +243,30 @@ def test_suppression_is_per_class():
     assert found.pred_classes.tolist() == [0, 1]
 
 
+def test_box_that_sticks_out_at_the_top_left_suppresses_no_other_class():
+    # Boxes have negative coordinates here, which shifting classes apart must allow for.
+    levels = (Level(8, 8, 8),)
+    scores = np.full((1, 2, 8, 8), 0.01)
+    scores[0, 0, 7, 7], scores[0, 1, 0, 0] = 0.9, 0.8
+    distances = np.zeros((1, 4, 8, 8), dtype=np.float32)
+    distances[0, :2] = 3.0
+    maps = Maps(levels, [scores], None, [distances])
+    params = ALL._replace(nms_threshold=0.4)
+    _assert_same(_decode(maps, params)[0], _reference(maps, 0, params))
+
+
+def test_suppression_is_exact_with_as_many_classes_as_lvis():
+    levels, last = (Level(12, 12, 4),), 1202
+    rng = np.random.default_rng(0)
+    scores = np.full((1, last + 1, 12, 12), 0.01)
+    scores[0, last] = (rng.permutation(144).reshape(12, 12) + 50) / 200
+    # One far corner, as in a large image: it sets the scale of the coordinates
+    distances = rng.uniform(0.5, 2.0, (1, 4, 12, 12)).astype(np.float32)
+    distances[0, 2:, 11, 11] = 330.0
+    maps = Maps(levels, [scores], None, [distances])
+    _assert_same(_decode(maps, ALL)[0], _reference(maps, 0, ALL))
+
+
 def test_suppression_reaches_across_levels():
     levels = (Level(4, 4, 8), Level(2, 2, 16))
     fine, coarse = np.full((1, 1, 4, 4), 0.01), np.full((1, 1, 2, 2), 0.01)
