@@ -173,6 +173,8 @@ def _add_training(cfg: CN) -> None:
     s.AUTO_SCALE_LR = False
     # Number of periodic checkpoints kept (the best and the final one are always kept); 0: all
     s.CHECKPOINT_KEEP = 3
+    # Iterations between lines of progress, TensorBoard points and JSON log entries
+    s.LOG_PERIOD = 20
     # Start at iteration 0 after loading a checkpoint
     s.RESET_ITER = False
     # Stop at this iteration with the schedule unchanged; < 0: run to MAX_ITER

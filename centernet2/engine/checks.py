@@ -1,0 +1,74 @@
+"""Checks that turn an opaque failure hours later into a sentence at the start."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from centernet2.engine.training_set import check_datasets
+from centernet2.errors import UserError
+
+__all__ = ["check_num_classes", "check_test_sets"]
+
+_ONE_STAGE_KEYS = {
+    "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
+    "CenterNetDetector": "MODEL.CENTERNET.NUM_CLASSES",
+}
+
+
+def check_num_classes(cfg: CfgNode, dataset: str) -> None:
+    """Compare the model's number of classes with the data set's.
+
+    Call it when the data set has been loaded: many learn their class names only then.
+
+    Raises:
+        UserError: naming both numbers and the key.
+    """
+    names = MetadataCatalog.get(dataset).get("thing_classes")
+    if names is None:
+        return
+    for key, number in _class_counts(cfg).items():
+        if number != len(names):
+            raise UserError(
+                f"{key} is {number}, but data set '{dataset}' has {len(names)} classes "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}): "
+                f"set {key} {len(names)}."
+            )
+
+
+def _class_counts(cfg: CfgNode) -> dict[str, int]:
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    keys = []
+    if architecture in _ONE_STAGE_KEYS:
+        keys.append(_ONE_STAGE_KEYS[architecture])
+    elif architecture == "GeneralizedRCNN":
+        keys.append("MODEL.ROI_HEADS.NUM_CLASSES")
+        # Its per-class heatmaps are trained too, unless there is only the agnostic one.
+        agnostic = cfg.MODEL.get("CENTERNET", {}).get("ONLY_PROPOSAL", True)
+        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "CenterNet" and not agnostic:
+            keys.append("MODEL.CENTERNET.NUM_CLASSES")
+    counts = {}
+    for key in keys:
+        node = cfg
+        for part in key.split("."):
+            node = node[part]
+        counts[key] = node
+    return counts
+
+
+def check_test_sets(cfg: CfgNode) -> None:
+    """Load the data sets of DATASETS.TEST once and check them, before hours are spent.
+
+    Raises:
+        UserError: if one is unknown, absent, or has another number of classes than the model.
+    """
+    check_datasets(cfg.DATASETS.TEST, "DATASETS.TEST")
+    for name in cfg.DATASETS.TEST:
+        try:
+            DatasetCatalog.get(name)
+        except FileNotFoundError as error:
+            raise UserError(
+                f"Data set '{name}' of DATASETS.TEST: no file {error.filename}; put it there, or "
+                "set the environment variable DETECTRON2_DATASETS to the folder of your data sets."
+            ) from error
+        check_num_classes(cfg, name)

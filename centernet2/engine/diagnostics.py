@@ -1,0 +1,143 @@
+"""What to tell a user whose training failed: a sentence with the place and the cure."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from detectron2.config import CfgNode
+from torch import nn
+
+from centernet2.engine.train_step import MicroBatch
+from centernet2.errors import UserError
+
+__all__ = [
+    "NonFiniteLossError",
+    "OutOfMemoryError",
+    "is_out_of_memory",
+    "nonfinite_report",
+    "out_of_memory_in_test",
+    "out_of_memory_report",
+]
+
+_FILES_SHOWN = 16
+
+
+class NonFiniteLossError(UserError, FloatingPointError):
+    """A loss became NaN or infinite; a FloatingPointError as in Detectron2."""
+
+    exit_code = 3
+
+
+class OutOfMemoryError(UserError):
+    """The device or the machine has not enough memory for a step."""
+
+    exit_code = 4
+
+
+def nonfinite_report(
+    cfg: CfgNode,
+    iteration: int,
+    lr: float,
+    losses: dict[str, float],
+    batches: list[MicroBatch],
+    model: nn.Module,
+) -> str:
+    """Name the losses that are not finite, the iteration, the images, the rate and the cure.
+
+    Args:
+        losses: means over all processes.
+        batches: the step's batches of all processes, with their own losses.
+        model: looked through for weights that are already not finite.
+    """
+    bad = [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]
+    culprits = [b for b in batches if not all(map(math.isfinite, b.losses.values()))]
+    files = [name for batch in culprits or batches for name in batch.files]
+    shown = ", ".join(files[:_FILES_SHOWN])
+    if len(files) > _FILES_SHOWN:
+        shown += f" and {len(files) - _FILES_SHOWN} more"
+    lines = [
+        f"Loss became NaN or infinite at iteration {iteration} with learning rate {lr:.3g}: "
+        f"{', '.join(bad)}.",
+        f"Images: {shown}.",
+    ]
+    broken = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if broken:
+        lines.append(
+            f"{len(broken)} parameters ({broken[0]}, ...) were already not finite: an earlier "
+            "step's gradients were too large."
+        )
+    return "\n".join([*lines, _learning_rate_hint(cfg)])
+
+
+def _learning_rate_hint(cfg: CfgNode) -> str:
+    solver = cfg.SOLVER
+    batch = solver.IMS_PER_BATCH * solver.ACCUMULATION_STEPS
+    reference = solver.REFERENCE_IMS_PER_BATCH
+    if 0 < batch < reference:
+        fitting = solver.BASE_LR * batch / reference
+        return (
+            f"SOLVER.BASE_LR {solver.BASE_LR:g} was chosen for {reference} images per step and "
+            f"this run takes {batch}: try SOLVER.BASE_LR {fitting:.3g}, or "
+            "SOLVER.AUTO_SCALE_LR True."
+        )
+    return (
+        f"Try SOLVER.BASE_LR {solver.BASE_LR / 2:.3g}, a longer SOLVER.WARMUP_ITERS "
+        f"(now {solver.WARMUP_ITERS}), or SOLVER.CLIP_GRADIENTS.ENABLED True; and look at the "
+        "images' annotations."
+    )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a device or on the host."""
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in text or "out of memory" in text
+    )
+
+
+def out_of_memory_report(
+    cfg: CfgNode, iteration: int, batches: list[MicroBatch], device: torch.device
+) -> str:
+    """Say what was tried and which keys to turn down.
+
+    Args:
+        batches: of this process; the last one is the one that did not fit.
+    """
+    sizes = batches[-1].sizes if batches else []
+    images = len(batches[-1].files) if batches else 0
+    largest = max(sizes, key=lambda size: size[0] * size[1], default=(0, 0))
+    per_step = cfg.SOLVER.IMS_PER_BATCH
+    advice = [
+        f"SOLVER.IMS_PER_BATCH (now {per_step}; SOLVER.ACCUMULATION_STEPS "
+        f"{2 * cfg.SOLVER.ACCUMULATION_STEPS} with half of it keeps the recipe)",
+        f"INPUT.MIN_SIZE_TRAIN (now {_brief(cfg.INPUT.MIN_SIZE_TRAIN)}) and INPUT.MAX_SIZE_TRAIN "
+        f"(now {cfg.INPUT.MAX_SIZE_TRAIN})",
+    ]
+    if not cfg.SOLVER.AMP.ENABLED:
+        advice.append("or set SOLVER.AMP.ENABLED True")
+    return (
+        f"Out of memory on {_device_name(device)} at iteration {iteration}: {images} images per "
+        f"process, the largest {largest[1]}x{largest[0]} pixels. Turn down {'; '.join(advice)}."
+    )
+
+
+def out_of_memory_in_test(cfg: CfgNode) -> str:
+    """Say which keys make evaluation smaller."""
+    return (
+        f"Out of memory while evaluating on {cfg.MODEL.DEVICE}: turn down INPUT.MIN_SIZE_TEST "
+        f"(now {cfg.INPUT.MIN_SIZE_TEST}) and INPUT.MAX_SIZE_TEST (now {cfg.INPUT.MAX_SIZE_TEST})."
+    )
+
+
+def _brief(sizes: tuple[int, ...]) -> str:
+    return str(sizes[0]) if len(sizes) == 1 else f"{min(sizes)} to {max(sizes)}"
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type != "cuda":
+        return f"the {device.type}"
+    properties = torch.cuda.get_device_properties(device)
+    return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"

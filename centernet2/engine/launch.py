@@ -1,0 +1,190 @@
+"""Starting the processes of a run and turning their end into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from detectron2.utils import comm
+
+from centernet2.engine.signals import TrainingInterrupted
+from centernet2.errors import UserError
+
+__all__ = ["launch"]
+
+# Waiting for others covers the main process's evaluation, which is long on large data sets.
+_TIMEOUT = timedelta(hours=2)
+
+Main = Callable[[argparse.Namespace], Any]
+
+
+def launch(main: Main, args: argparse.Namespace) -> int:
+    """Run ``main(args)`` in as many processes as the command line asks for.
+
+    Under torchrun (RANK and WORLD_SIZE are set) this process is one of them; otherwise they are
+    started here.
+
+    Args:
+        main: an importable function.
+        args: of :func:`centernet2.engine.argument_parser`.
+
+    Returns:
+        The exit code for the shell: 0, a UserError's own, or 128 + the signal that stopped it.
+    """
+    try:
+        if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+            return _join_torchrun(main, args)
+        on_cpu = args.num_cpu_procs > 0
+        processes = args.num_cpu_procs if on_cpu else max(args.num_gpus, 1)
+        if not on_cpu:
+            _check_gpus(processes)
+        if processes * args.num_machines == 1:
+            return _guarded(main, args)
+        return _start_processes(main, args, processes, on_cpu)
+    except UserError as error:
+        return _tell(error)
+
+
+def _check_gpus(wanted: int) -> None:
+    found = torch.cuda.device_count()
+    if wanted > max(found, 1):
+        raise UserError(
+            f"--num-gpus {wanted}, but PyTorch finds {found} GPUs on this machine"
+            + ("; for several processes on the CPU use --num-cpu-procs." if not found else ".")
+        )
+
+
+def _guarded(main: Main, args: argparse.Namespace) -> int:
+    try:
+        main(args)
+    except UserError as error:
+        return _tell(error)
+    except TrainingInterrupted as interrupted:
+        if comm.is_main_process():
+            print(interrupted, file=sys.stderr)
+        return interrupted.exit_code
+    return 0
+
+
+def _tell(error: UserError) -> int:
+    prefix = "error" if comm.get_world_size() == 1 else f"error (process {comm.get_rank()})"
+    print(f"{prefix}: {error}", file=sys.stderr, flush=True)
+    return error.exit_code
+
+
+def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
+    on_cpu = args.num_gpus == 0 or args.num_cpu_procs > 0 or not torch.cuda.is_available()
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    _join_group(
+        "env://",
+        int(os.environ["WORLD_SIZE"]),
+        int(os.environ["RANK"]),
+        int(os.environ.get("LOCAL_RANK", 0)),
+        local_size,
+        on_cpu,
+    )
+    return _run_in_group(main, args)
+
+
+def _start_processes(
+    main: Main, args: argparse.Namespace, processes: int, on_cpu: bool
+) -> int:
+    url = _rendezvous(args)
+    context = mp.start_processes(
+        _worker,
+        args=(main, args, processes, url, on_cpu),
+        nprocs=processes,
+        join=False,
+        start_method="spawn",
+    )
+
+    def forward(signum: int, frame: FrameType | None) -> None:
+        for process in context.processes:
+            if process.is_alive():
+                os.kill(process.pid, signal.SIGTERM)
+
+    former = signal.signal(signal.SIGTERM, forward)
+    # Ctrl-C reaches the processes from the terminal itself; this one waits for them to save.
+    former_interrupt = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        while not context.join():
+            pass
+    except mp.ProcessExitedException as ended:
+        return ended.exit_code
+    finally:
+        signal.signal(signal.SIGTERM, former)
+        signal.signal(signal.SIGINT, former_interrupt)
+    return 0
+
+
+def _rendezvous(args: argparse.Namespace) -> str:
+    if args.dist_url != "auto":
+        return str(args.dist_url)
+    if args.num_machines > 1:
+        raise UserError(
+            "Several machines need --dist-url tcp://ADDRESS:PORT, with the address of machine 0 "
+            "and a free port, the same on all machines."
+        )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _worker(
+    local_rank: int,
+    main: Main,
+    args: argparse.Namespace,
+    processes: int,
+    url: str,
+    on_cpu: bool,
+) -> None:
+    if on_cpu and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
+    rank = args.machine_rank * processes + local_rank
+    _join_group(url, processes * args.num_machines, rank, local_rank, processes, on_cpu)
+    sys.exit(_run_in_group(main, args))
+
+
+def _join_group(
+    url: str, world_size: int, rank: int, local_rank: int, local_size: int, on_cpu: bool
+) -> None:
+    if not on_cpu and torch.cuda.is_available():
+        torch.cuda.set_device(local_rank)
+    dist.init_process_group(
+        "gloo" if on_cpu else "nccl",
+        init_method=url,
+        world_size=world_size,
+        rank=rank,
+        timeout=_TIMEOUT,
+    )
+    _create_local_group(local_size)
+    comm.synchronize()
+
+
+def _create_local_group(local_size: int) -> None:
+    if hasattr(comm, "create_local_process_group"):
+        comm.create_local_process_group(local_size)
+        return
+    # Detectron2 0.6 has only the variable that its own launcher fills.
+    for first in range(0, comm.get_world_size(), local_size):
+        ranks = list(range(first, first + local_size))
+        group = dist.new_group(ranks)
+        if comm.get_rank() in ranks:
+            comm._LOCAL_PROCESS_GROUP = group
+
+
+def _run_in_group(main: Main, args: argparse.Namespace) -> int:
+    code = _guarded(main, args)
+    if code == 0:
+        dist.destroy_process_group()
+    return code

@@ -1,0 +1,141 @@
+"""The images of a config's training sets and how often each is shown."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+from centernet2.errors import UserError
+
+__all__ = ["check_datasets", "load_training_set"]
+
+logger = logging.getLogger(__name__)
+
+
+def check_datasets(names: tuple[str, ...] | list[str], key: str) -> None:
+    """Refuse names that are not registered.
+
+    Args:
+        names: data set names.
+        key: the config key they came from, for the message.
+
+    Raises:
+        UserError: with the nearest registered name.
+    """
+    known = list(DatasetCatalog.keys())
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else "register it first."
+            raise UserError(f"{key}: no data set '{name}' is registered; {hint}")
+
+
+def load_training_set(cfg: CfgNode) -> tuple[list[dict[str, Any]], torch.Tensor]:
+    """Load DATASETS.TRAIN and work out the sampler's repeat factors.
+
+    Returns:
+        The data set dicts, and for each how often it appears in an epoch: (images,) float.
+
+    Raises:
+        UserError: for an unknown, absent or empty data set, or an unknown sampler.
+    """
+    names = list(cfg.DATASETS.TRAIN)
+    if not names:
+        raise UserError("DATASETS.TRAIN is empty: name at least one registered data set.")
+    check_datasets(names, "DATASETS.TRAIN")
+    sampler = cfg.DATALOADER.SAMPLER_TRAIN
+    if sampler not in _SAMPLERS:
+        raise UserError(
+            f"DATALOADER.SAMPLER_TRAIN is '{sampler}'; choose one of {', '.join(_SAMPLERS)}."
+        )
+    parts = [_load(cfg, [name], i) for i, name in enumerate(names)]
+    factors = torch.cat(_SAMPLERS[sampler](cfg, parts))
+    return [record for part in parts for record in part], factors
+
+
+def _load(cfg: CfgNode, names: list[str], number: int) -> list[dict[str, Any]]:
+    keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN
+    try:
+        return get_detection_dataset_dicts(
+            names,
+            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            min_keypoints=keypoints,
+            proposal_files=[proposals[number]] if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
+    except FileNotFoundError as error:
+        raise UserError(
+            f"Data set '{names[0]}': no file {error.filename}; put it there, or set the "
+            "environment variable DETECTRON2_DATASETS to the folder of your data sets."
+        ) from error
+    except AssertionError as error:
+        raise UserError(
+            f"Data set '{names[0]}' has no image to train on ({error}); "
+            "DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images without objects."
+        ) from error
+
+
+_Parts = list[list[dict[str, Any]]]
+
+
+def _each_once(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    return [torch.ones(len(part)) for part in parts]
+
+
+def _by_category(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    # Frequencies count over all training sets together, as Detectron2 does for this sampler.
+    return [_category_factors(cfg, [record for part in parts for record in part])]
+
+
+def _by_dataset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    weights = dict(cfg.DATASETS.TRAIN_REPEAT_FACTOR)
+    unknown = sorted(set(weights) - set(cfg.DATASETS.TRAIN))
+    if unknown:
+        raise UserError(f"DATASETS.TRAIN_REPEAT_FACTOR names {unknown}, not in DATASETS.TRAIN.")
+    return [
+        torch.full((len(part),), float(weights.get(name, 1.0)))
+        for name, part in zip(cfg.DATASETS.TRAIN, parts)
+    ]
+
+
+def _by_dataset_and_category(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    factors = [
+        weight * _category_factors(cfg, part)
+        for weight, part in zip(_by_dataset(cfg, parts), parts)
+    ]
+    smallest = torch.cat(factors).min()
+    return [factor / smallest for factor in factors]
+
+
+def _random_subset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    # The subset must be the same in every process and after a resume, whatever the run's seed.
+    total = sum(len(part) for part in parts)
+    size = max(1, int(total * cfg.DATALOADER.RANDOM_SUBSET_RATIO))
+    generator = torch.Generator().manual_seed(max(cfg.SEED, 0))
+    factors = torch.zeros(total)
+    factors[torch.randperm(total, generator=generator)[:size]] = 1.0
+    logger.info("Training on a random subset of %d of %d images.", size, total)
+    return [factors]
+
+
+def _category_factors(cfg: CfgNode, records: list[dict[str, Any]]) -> torch.Tensor:
+    # Releases without the key REPEAT_SQRT always take the square root.
+    options = {} if cfg.DATALOADER.get("REPEAT_SQRT", True) else {"sqrt": False}
+    return RepeatFactorTrainingSampler.repeat_factors_from_category_frequency(
+        records, cfg.DATALOADER.REPEAT_THRESHOLD, **options
+    )
+
+
+_SAMPLERS = {
+    "TrainingSampler": _each_once,
+    "RepeatFactorTrainingSampler": _by_category,
+    "RandomSubsetTrainingSampler": _random_subset,
+    "WeightedTrainingSampler": _by_dataset,
+    "WeightedCategoryTrainingSampler": _by_dataset_and_category,
+}
