@@ -25,22 +25,22 @@ MIN_TORCH = (2, 4)
 MIN_DETECTRON2 = (0, 6)
 REPO = Path(__file__).resolve().parent.parent
 INSTALL_DETECTRON2 = (
-    "run `make setup` for the pinned packages in .venv, or install it for your PyTorch as "
-    "Detectron2's INSTALL.md tells"
+    "`make setup` puts a pinned one into .venv; into an environment of your own: pip install "
+    "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 )
 INSTALL_OPENCV_LIBS = "Debian, Ubuntu: sudo apt-get install -y libgl1 libglib2.0-0"
 
-# Beside PyTorch, torchvision and Detectron2: module, package of the registry, without which
-# nothing works, or else what does not.
+# Beside PyTorch, torchvision and Detectron2: module, package of the registry, and what it is needed
+# for (None: for everything)
 PACKAGES = (
     ("numpy", "numpy", None),
     ("cv2", "opencv-python", None),
     ("PIL", "pillow", None),
     ("fvcore", "fvcore", None),
+    ("matplotlib", "matplotlib", None),
     ("pycocotools", "pycocotools", None),
-    ("lvis", "lvis", "evaluation on LVIS"),
+    ("lvis", "lvis", "LVIS data"),
     ("av", "av", "video input and output"),
-    ("matplotlib", "matplotlib", "plots and the embedded data set"),
     ("rich", "rich", "the progress display"),
     ("safetensors", "safetensors", "the shipped models"),
     ("tensorboard", "tensorboard", "TensorBoard logs"),
@@ -103,7 +103,7 @@ def find_problems() -> list[Problem]:
             if "libGL" in found.error or "libgthread" in found.error:
                 cure = f"system libraries are missing ({INSTALL_OPENCV_LIBS})"
             why = "is not installed" if found.absent else f"does not import ({found.error})"
-            use = f"; only {needed_for} needs it" if needed_for else ""
+            use = f", needed only for {needed_for}" if needed_for else ""
             problems.append(Problem(f"{distribution} {why}{use}: {cure}", needed_for is None))
     folder = os.environ.get("DETECTRON2_DATASETS")
     if folder and not Path(folder).expanduser().is_dir():
@@ -197,9 +197,9 @@ def _import(name: str) -> _Import:
 
 
 def _is_told_elsewhere(found: _Import, name: str) -> bool:
-    """Whether a module fails only for want of another one that has its own line of the report."""
-    others = {"torch", "torchvision", "detectron2", *(module for module, _, _ in PACKAGES)}
-    return found.lacking in others - {name}
+    """Whether a module fails for want of another required one, which has a line of its own."""
+    required = {module for module, _, needed_for in PACKAGES if needed_for is None}
+    return found.lacking in (required | {"torch", "torchvision", "detectron2"}) - {name}
 
 
 def _one_line(error: Exception) -> str:

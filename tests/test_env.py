@@ -55,7 +55,7 @@ def test_the_table_is_aligned() -> None:
     [
         ("torch", "PyTorch is not installed: pip install"),
         ("torchvision", "torchvision is not installed: pip install torchvision"),
-        ("detectron2", "Detectron2 is not installed: run `make setup`"),
+        ("detectron2", "Detectron2 is not installed: `make setup` puts"),
         ("cv2", "opencv-python is not installed: pip install opencv-python"),
         ("pycocotools", "pycocotools is not installed: pip install pycocotools"),
     ],
@@ -78,7 +78,7 @@ def test_what_only_a_part_needs_is_a_note(
 ) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     assert main() == 0
-    expected = "note: av is not installed; only video input and output needs it: pip install av"
+    expected = "note: av is not installed, needed only for video input and output: pip install av"
     assert expected in capsys.readouterr().out
 
 
@@ -189,7 +189,7 @@ def test_a_wrong_datasets_folder_is_a_note(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("absent", [None, "torch", "detectron2", "torchvision", "cv2"])
+@pytest.mark.parametrize("absent", [None, "torch", "detectron2", "torchvision", "matplotlib"])
 def test_the_module_runs_whatever_is_missing(tmp_path: Path, absent: str | None) -> None:
     done = run_module(tmp_path, absent)
     assert done.stderr == ""
