@@ -129,13 +129,9 @@ def main() -> int:
     Returns:
         The exit status: 1 if something is missing that nothing works without, else 0.
     """
-    print(format_env())
     problems = find_problems()
-    print()
-    for problem in problems:
-        print(("MISSING: " if problem.required else "note: ") + problem.text)
-    if not problems:
-        print("Nothing is missing.")
+    lines = [("MISSING: " if p.required else "note: ") + p.text for p in problems]
+    print("\n".join([format_env(), "", *(lines or ["Nothing is missing."])]))
     return int(any(problem.required for problem in problems))
 
 

@@ -20,7 +20,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from pip_runner import CommandError, Runner, run_logged
 from registry_wheel import Wheel, fetch_wheel
@@ -241,6 +241,15 @@ class Setup:
         os.replace(temporary, self._stamp_file)
 
 
+def wait_for_lock(lock: IO[str]) -> None:
+    """Let one set-up of a checkout run at a time; the lock ends when the file is closed."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        print("[setup] Another set-up of this folder runs: waiting for it ...", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
 def main(repo: Path = REPO, run: Runner = run_logged) -> int:
     """Set up one checkout and say how it went.
 
@@ -251,7 +260,7 @@ def main(repo: Path = REPO, run: Runner = run_logged) -> int:
     try:
         setup.cache.mkdir(exist_ok=True)
         with (setup.cache / "setup.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # a second call waits for the first
+            wait_for_lock(lock)
             setup.run()
     except CommandError as error:
         print(f"[setup] {error.report()}", file=sys.stderr)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +224,22 @@ def test_no_fitting_python_names_the_range(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(CommandError, match=r"need Python 3\.98 to 3\.99; .*PYTHON=python3\.99"):
         setup_env.find_python()
+
+
+def test_a_second_set_up_waits_for_the_first(
+    repo: Path, runner: FakeRunner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repo / ".cache").mkdir()
+    with (repo / ".cache" / "setup.lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = threading.Thread(target=setup_env.main, args=(repo, runner))
+        second.start()
+        second.join(timeout=0.5)
+        assert second.is_alive()
+        assert runner.steps == []
+    second.join(timeout=60)
+    assert runner.take() == ALL_STEPS
+    assert "waiting for it" in capsys.readouterr().out
 
 
 def test_stopping_it_leaves_no_traceback(repo: Path, capsys: pytest.CaptureFixture[str]) -> None:
