@@ -9,14 +9,18 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from centernet2.errors import UserError
+from centernet2.inference.configuration import load_config
+from centernet2.inference.images import detect_images
 from centernet2.inference.inputs import find_images
-from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
-
-if TYPE_CHECKING:
-    from centernet2.inference.predictor import Predictor
+from centernet2.inference.predictor import Predictor
+from centernet2.inference.results import ResultsWriter
+from centernet2.inference.sinks import Sinks
+from centernet2.inference.streams import detect_camera, detect_video
+from centernet2.inference.window import Window
+from centernet2.inference.zoo import DEFAULT_MODEL, shipped_model, shipped_models
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -127,8 +131,6 @@ def run(args: argparse.Namespace) -> list[str]:
     with contextlib.ExitStack() as stack:
         window = None
         if args.output is None and args.save_json is None:
-            from centernet2.inference.window import Window
-
             window = stack.enter_context(Window("CenterNet2"))
         problems: list[str] = []
         if args.input is not None:
@@ -141,31 +143,18 @@ def run(args: argparse.Namespace) -> list[str]:
         predictor = build_predictor(args)
         results = None
         if args.save_json is not None:
-            from centernet2.inference.results import ResultsWriter
-
             results = stack.enter_context(ResultsWriter(args.save_json, predictor.category_ids))
-        common = {
-            "results": results,
-            "window": window,
-            "batch_size": args.batch_size or (1 if predictor.device.type == "cpu" else 8),
-        }
+        sinks = Sinks(results, window)
+        batch_size = args.batch_size or (1 if predictor.device.type == "cpu" else 8)
         if args.input is not None:
-            from centernet2.inference.images import detect_images
-
-            return problems + detect_images(predictor, images, output=args.output, **common)
-        from centernet2.inference.streams import detect_camera, detect_video
-
+            return problems + detect_images(predictor, images, args.output, sinks, batch_size)
         if args.video_input is not None:
-            return detect_video(predictor, args.video_input, output=args.output, **common)
-        return detect_camera(predictor, args.webcam, output=args.output, **common)
+            return detect_video(predictor, args.video_input, args.output, sinks, batch_size)
+        return detect_camera(predictor, args.webcam, args.output, sinks, batch_size)
 
 
 def build_predictor(args: argparse.Namespace) -> Predictor:
     """Load the model that the options name."""
-    from centernet2.inference.configuration import load_config
-    from centernet2.inference.predictor import Predictor
-    from centernet2.inference.zoo import shipped_model
-
     if args.config_file is not None:
         cfg = load_config(args.config_file, args.opts)
     else:

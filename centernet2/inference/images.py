@@ -20,8 +20,8 @@ from centernet2.inference.batches import batched
 from centernet2.inference.drawing import draw_predictions
 from centernet2.inference.inputs import output_paths, read_image
 from centernet2.inference.predictor import Predictor
-from centernet2.inference.results import ResultsWriter, image_ids
-from centernet2.inference.window import Window
+from centernet2.inference.results import image_ids
+from centernet2.inference.sinks import NOTHING, Sinks
 
 __all__ = ["detect_images", "enlarged"]
 
@@ -34,10 +34,8 @@ _ENLARGED = 640
 def detect_images(
     predictor: Predictor,
     images: Sequence[Path],
-    *,
     output: Path | None = None,
-    results: ResultsWriter | None = None,
-    window: Window | None = None,
+    sinks: Sinks = NOTHING,
     batch_size: int = 1,
 ) -> list[str]:
     """Detect the objects on image files, with a progress bar.
@@ -46,8 +44,7 @@ def detect_images(
         predictor: of the model.
         images: distinct files.
         output: folder (or, for one image, file) for the drawings.
-        results: writer for the detections.
-        window: to show the drawings in, one after the other.
+        sinks: where else the results go; a window waits for a key at each drawing.
         batch_size: images given to the model at a time.
 
     Returns:
@@ -66,9 +63,9 @@ def detect_images(
             for (picture, path, image_id, target), found in zip(batch, predictions):
                 bar.update()
                 bar.write(f"{path}: {_summary(found, names)}" + (f" -> {target}" if target else ""))
-                if results is not None:
-                    results.write(found, image_id, path.name)
-                if target is None and window is None:
+                if sinks.results is not None:
+                    sinks.results.write(found, image_id, path.name)
+                if target is None and sinks.window is None:
                     continue
                 drawing = draw_predictions(*enlarged(picture, found), names)
                 if target is not None:
@@ -76,7 +73,7 @@ def detect_images(
                         _save(drawing, target)
                     except OSError as error:
                         problems.append(f"{target}: cannot be written ({error.strerror or error})")
-                if window is not None and not window.show(drawing, wait=True):
+                if sinks.window is not None and not sinks.window.show(drawing, wait=True):
                     return problems
     return problems
 

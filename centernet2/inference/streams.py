@@ -18,9 +18,8 @@ from centernet2.inference.batches import batched
 from centernet2.inference.colors import ObjectColors
 from centernet2.inference.drawing import draw_predictions
 from centernet2.inference.predictor import Predictor
-from centernet2.inference.results import ResultsWriter
+from centernet2.inference.sinks import NOTHING, Sinks
 from centernet2.inference.video import Frame, VideoReader, VideoWriter
-from centernet2.inference.window import Window
 
 __all__ = ["detect_camera", "detect_video", "video_path"]
 
@@ -49,10 +48,8 @@ def video_path(source: Path, output: Path) -> Path:
 def detect_video(
     predictor: Predictor,
     source: Path,
-    *,
     output: Path | None = None,
-    results: ResultsWriter | None = None,
-    window: Window | None = None,
+    sinks: Sinks = NOTHING,
     batch_size: int = 1,
 ) -> list[str]:
     """Detect the objects in a video file, with a progress bar.
@@ -61,8 +58,7 @@ def detect_video(
         predictor: of the model.
         source: the video.
         output: file or folder for the drawings; frames are shown as long as in ``source``.
-        results: writer for the detections; ``image_id`` is the frame's number from 0.
-        window: to show the drawings in.
+        sinks: where else the results go; ``image_id`` is the frame's number from 0.
         batch_size: frames given to the model at a time.
 
     Returns:
@@ -77,7 +73,7 @@ def detect_video(
         reader = stack.enter_context(VideoReader(source))
         writer = stack.enter_context(VideoWriter(target, reader)) if target is not None else None
         frames = tqdm(reader, total=reader.expected_frames, unit="frame")
-        _detect(predictor, frames, source.name, writer, results, window, batch_size)
+        _detect(predictor, frames, source.name, writer, sinks, batch_size)
     if reader.skipped:
         problems.append(f"{source}: {reader.skipped} damaged frames were left out")
     if writer is not None and writer.sound_left_out is not None:
@@ -88,10 +84,8 @@ def detect_video(
 def detect_camera(
     predictor: Predictor,
     index: int,
-    *,
     output: Path | None = None,
-    results: ResultsWriter | None = None,
-    window: Window | None = None,
+    sinks: Sinks = NOTHING,
     batch_size: int = 1,
 ) -> list[str]:
     """Detect the objects that a camera sees, until Ctrl-C or the window is closed.
@@ -100,8 +94,7 @@ def detect_camera(
         predictor: of the model.
         index: of the camera, from 0.
         output: file or folder (for ``webcam.mp4``) for the drawings.
-        results: writer for the detections; ``image_id`` is the frame's number from 0.
-        window: to show the drawings in.
+        sinks: where else the results go; ``image_id`` is the frame's number from 0.
         batch_size: frames given to the model at a time.
 
     Returns:
@@ -118,7 +111,7 @@ def detect_camera(
             writer = stack.enter_context(VideoWriter(video_path(Path(name), output)))
         # Ctrl-C is the way to end a recording, so it is no error.
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        _detect(predictor, tqdm(frames, unit="frame"), name, writer, results, window, batch_size)
+        _detect(predictor, tqdm(frames, unit="frame"), name, writer, sinks, batch_size)
     return []
 
 
@@ -145,8 +138,7 @@ def _detect(
     frames: Iterable[Frame],
     name: str,
     writer: VideoWriter | None,
-    results: ResultsWriter | None,
-    window: Window | None,
+    sinks: Sinks,
     batch_size: int,
 ) -> None:
     """Detect the objects in frames until they end or the window is closed."""
@@ -155,13 +147,13 @@ def _detect(
     for batch in batched(enumerate(frames), batch_size):
         predictions = predictor([frame.image[:, :, ::-1] for _, frame in batch])
         for (number, frame), found in zip(batch, predictions):
-            if results is not None:
-                results.write(found, number, name, time=float(frame.time))
-            if writer is None and window is None:
+            if sinks.results is not None:
+                sinks.results.write(found, number, name, time=float(frame.time))
+            if writer is None and sinks.window is None:
                 continue
             numbers = follow(found.pred_boxes.tensor.numpy()) if follow is not None else None
             drawing = draw_predictions(frame.image, found, names, numbers)
             if writer is not None:
                 writer.write(dataclasses.replace(frame, image=drawing))
-            if window is not None and not window.show(drawing, wait=False):
+            if sinks.window is not None and not sinks.window.show(drawing, wait=False):
                 return

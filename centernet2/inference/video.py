@@ -97,13 +97,23 @@ class VideoReader:
             duration = frame.duration * clock if frame.duration else usual
             following = time + duration
             turns = round(frame.rotation / 90)  # quarter turns to the left
-            image = np.rot90(frame.to_ndarray(format="rgb24"), turns)
+            image = np.rot90(self._rgb(frame), turns)
             yield Frame(
                 np.ascontiguousarray(image, dtype=np.uint8),
                 time,
                 duration,
                 1 / aspect if turns % 2 else aspect,
             )
+
+    def _rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.generic]:
+        if self.is_bt709:
+            # PyAV stands for the matrix of an RGB picture by BT.601.
+            frame = frame.reformat(
+                format="rgb24",
+                src_colorspace=Colorspace.ITU709,
+                dst_colorspace=Colorspace.ITU601,
+            )
+        return frame.to_ndarray(format="rgb24")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         packets = self._container.demux(self._stream)
@@ -166,11 +176,13 @@ class VideoWriter:
             raise UserError(f"{path}: videos are written as {kinds}; change the file's ending")
         self._like = like
         self._rate = like.rate if like is not None else rate
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
         try:
-            self._container = av.open(str(path), "w")
-        except (OSError, av.error.FFmpegError) as error:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.open("wb").close()  # PyAV opens it at the first frame only
+        except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror})") from error
+        self._container = av.open(str(path), "w")
         self._stream: av.VideoStream | None = None
         self._sound: _Sound | None = None
         self._last_tick = -1
@@ -181,7 +193,16 @@ class VideoWriter:
         Args:
             frame: later than the one before. The first frame's size is the video's (one more
                 pixel where odd); others are scaled to it.
+
+        Raises:
+            UserError: the file cannot be written on, because the disk is full for example.
         """
+        try:
+            self._write(frame)
+        except av.error.FFmpegError as error:
+            raise UserError(f"{self._path}: cannot be written ({error.strerror})") from error
+
+    def _write(self, frame: Frame) -> None:
         if self._stream is None:
             self._stream = self._start(frame)
         context = self._stream.codec_context
@@ -189,7 +210,11 @@ class VideoWriter:
             _fitted(frame.image, context.height, context.width), format="rgb24"
         )
         if self._like is not None and self._like.is_bt709:
-            picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            picture = picture.reformat(
+                format="yuv420p",
+                src_colorspace=Colorspace.ITU601,
+                dst_colorspace=Colorspace.ITU709,
+            )
         clock = Fraction(context.time_base)
         self._last_tick = max(round(frame.time / clock), self._last_tick + 1)
         picture.pts, picture.time_base = self._last_tick, clock
@@ -236,6 +261,8 @@ class VideoWriter:
         trace: TracebackType | None,
     ) -> None:
         with contextlib.ExitStack() as stack:
+            if error is not None:  # of which a file that cannot be completed only follows
+                stack.enter_context(contextlib.suppress(av.error.FFmpegError))
             stack.callback(self._container.close)
             if self._sound is not None:
                 stack.callback(self._sound.close)
