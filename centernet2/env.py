@@ -24,6 +24,9 @@ __all__ = ["Problem", "collect_env", "find_problems", "format_env", "main"]
 MIN_TORCH = (2, 4)
 MIN_DETECTRON2 = (0, 6)
 REPO = Path(__file__).resolve().parent.parent
+NVIDIA_GPU = Path(
+    "/dev/nvidia0"
+)  # there when a driver has found a GPU, whatever PyTorch makes of it
 INSTALL_DETECTRON2 = (
     "`make setup` puts a pinned one into .venv; into an environment of your own: pip install "
     "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
@@ -253,7 +256,7 @@ def _check_torch() -> list[Problem]:
     if _release(version) < MIN_TORCH:
         text = f"PyTorch {version} is too old: pip install -U 'torch>={needed}' torchvision"
         problems.append(Problem(text, True))
-    if Path("/dev/nvidia0").exists() and not found.module.cuda.is_available():
+    if NVIDIA_GPU.exists() and not found.module.cuda.is_available():
         cure = "install a build for your driver's CUDA version (pytorch.org), or update the driver"
         text = f"an NVIDIA GPU is here but this PyTorch cannot use it, so the CPU is: {cure}"
         problems.append(Problem(text, False))

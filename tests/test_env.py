@@ -82,6 +82,29 @@ def test_what_only_a_part_needs_is_a_note(
     assert expected in capsys.readouterr().out
 
 
+def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    gpu = types.SimpleNamespace(name="Some GPU", total_memory=24 * 2**30, major=8, minor=9)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: gpu)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    table = collect_env()
+    assert table["device used"] == "cuda"
+    assert table["PyTorch"] == f"{torch.__version__} (CUDA 13.0, cuDNN 91900)"
+    assert table["GPU 0"] == table["GPU 1"] == "Some GPU, 24.0 GiB, compute capability 8.9"
+
+
+def test_a_gpu_that_torch_cannot_use_is_a_note(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(env, "NVIDIA_GPU", tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (note,) = [problem for problem in find_problems() if "GPU" in problem.text]
+    assert not note.required
+    assert "update the driver" in note.text
+
+
 def test_an_old_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "__version__", "2.3.1+cu121")
     assert required(find_problems()) == [
