@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -222,3 +224,31 @@ def test_help_needs_nothing_but_the_script() -> None:
     )
     for option in ("--input", "--video-input", "--webcam", "--output", "--save-json", "--opts"):
         assert option in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_run_leaves_files_that_can_be_used(
+    number: signal.Signals, config: Path, street_video: Path, tmp_path: Path
+) -> None:
+    target, results = tmp_path / "out.mp4", tmp_path / "results.json"
+    command = [sys.executable, str(SCRIPT), "--video-input", str(street_video)]
+    command += ["--output", str(target), "--save-json", str(results), "--config-file", str(config)]
+    command += ["--confidence-threshold", "0.05"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None:
+            if results.exists() and results.stat().st_size > 100_000:
+                break
+            time.sleep(0.02)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 128 + number
+    assert "Traceback" not in said
+    frames = {entry["image_id"] for entry in json.loads(results.read_text())}
+    with VideoReader(target) as reader:
+        written = len(list(reader))
+    assert 0 < written < 250
+    assert abs(written - len(frames)) <= 1

@@ -56,9 +56,13 @@ def test_nothing_found_gives_an_empty_list(tmp_path: Path) -> None:
 def test_file_is_complete_after_an_error(
     tmp_path: Path, make_instances: Callable[..., Instances]
 ) -> None:
-    with pytest.raises(KeyboardInterrupt), ResultsWriter(tmp_path / "r.json", [1]) as results:
-        results.write(make_instances((9, 9), [[1, 1, 2, 2]]), 1, "a.jpg")
-        raise KeyboardInterrupt
+    def interrupted() -> None:
+        with ResultsWriter(tmp_path / "r.json", [1]) as results:
+            results.write(make_instances((9, 9), [[1, 1, 2, 2]]), 1, "a.jpg")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert len(json.loads((tmp_path / "r.json").read_text())) == 1
 
 

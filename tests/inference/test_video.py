@@ -30,11 +30,11 @@ def write(path: Path, pictures: Sequence[Frame]) -> Path:
     return path
 
 
-def copy(source: Path, target: Path, limit: int | None = None) -> tuple[VideoReader, VideoWriter]:
+def copy(source: Path, target: Path, limit: int | None = None) -> VideoWriter:
     with VideoReader(source) as reader, VideoWriter(target, like=reader) as writer:
         for frame in itertools.islice(reader, limit):
             writer.write(frame)
-    return reader, writer
+    return writer
 
 
 def remux(source: Path, target: Path, turn: int | None = None) -> Path:
@@ -176,7 +176,7 @@ def test_colours_of_hd_video_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_sound_is_copied(suffix: str, tmp_path: Path) -> None:
     source = with_sound(tmp_path / "a.mp4")
-    _, writer = copy(source, tmp_path / f"b{suffix}")
+    writer = copy(source, tmp_path / f"b{suffix}")
     assert writer.sound_left_out is None
     packets = []
     for path in (source, tmp_path / f"b{suffix}"):
@@ -197,7 +197,7 @@ def test_interrupted_video_ends_with_its_sound(tmp_path: Path) -> None:
 
 def test_sound_that_the_container_cannot_hold_is_named(tmp_path: Path) -> None:
     source = with_sound(tmp_path / "a.avi", codec="adpcm_ima_wav")
-    _, writer = copy(source, tmp_path / "b.mp4")
+    writer = copy(source, tmp_path / "b.mp4")
     assert writer.sound_left_out == "adpcm_ima_wav"
     with VideoReader(tmp_path / "b.mp4") as reader:
         assert len(list(reader)) == 20
@@ -219,7 +219,7 @@ def test_late_start_is_taken_off(street_video: Path, tmp_path: Path) -> None:
 def test_file_cut_in_the_middle_is_read_to_there(street_video: Path, tmp_path: Path) -> None:
     whole = remux(street_video, tmp_path / "whole.mkv").read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: len(whole) // 2])
-    reader, _ = copy(tmp_path / "cut.mkv", tmp_path / "copy.mp4")
+    copy(tmp_path / "cut.mkv", tmp_path / "copy.mp4")
     with VideoReader(tmp_path / "copy.mp4") as copied:
         number = len(list(copied))
     assert 50 < number < 200
