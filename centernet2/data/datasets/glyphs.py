@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+from pathlib import Path
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
@@ -23,22 +25,28 @@ def register_glyphs(config: GlyphConfig, root: str) -> None:
     many images each has (``class_image_count``) is known once the data set is written.
     """
     folder = os.path.join(root, config.name)
-    counts_file = os.path.join(folder, CLASS_IMAGE_COUNT_FILE)
+    classes = category_names(config.num_categories)
     for split in SPLITS:
         name = f"{config.name}_{split}"
         if name in DatasetCatalog:
             continue
+        prepare = functools.partial(_prepare, config, root, name)
         json_file = os.path.join(folder, "annotations", f"{split}.json")
-        classes = category_names(config.num_categories)
         if config.style == "lvis":
-            register_lvis_format(name, json_file, folder, classes, lambda: _prepare(config, root))
-            if os.path.isfile(counts_file):
-                with open(counts_file, encoding="utf-8") as file:
-                    MetadataCatalog.get(name).set(class_image_count=json.load(file))
+            register_lvis_format(name, json_file, folder, list(classes), prepare)
         else:
             images = os.path.join(folder, split)
-            register_coco_format(name, json_file, images, classes, lambda: _prepare(config, root))
+            register_coco_format(name, json_file, images, list(classes), prepare)
+        _set_class_image_count(name, folder)
 
 
-def _prepare(config: GlyphConfig, root: str) -> None:
-    ensure_written(config, root)
+def _prepare(config: GlyphConfig, root: str, name: str) -> None:
+    _set_class_image_count(name, ensure_written(config, root))
+
+
+def _set_class_image_count(name: str, folder: str | Path) -> None:
+    """Tell how many training images each category has, if they are there."""
+    path = Path(folder, CLASS_IMAGE_COUNT_FILE)
+    if path.is_file():
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        MetadataCatalog.get(name).set(class_image_count=counts)

@@ -34,7 +34,8 @@ def register_lvis_format(
         json_file: annotation file.
         image_root: folder that the last two parts of each image's ``coco_url`` are relative to.
         thing_classes: names by id, where they are known before the file is read.
-        prepare: called before the file is read, to make it.
+        prepare: called before the file is read, to make it. Where it sets ``class_image_count``
+            too, the categories of the file are not read for themselves.
     """
     if name in DatasetCatalog:
         return
@@ -46,7 +47,9 @@ def register_lvis_format(
             prepare()
         require_file(name, json_file)
         repair_lvis()
-        MetadataCatalog.get(name).set(**_category_metadata(json_file))
+        known = MetadataCatalog.get(name).as_dict()
+        if not {"thing_classes", "class_image_count"} <= known.keys():
+            MetadataCatalog.get(name).set(**_category_metadata(json_file))
         return load_lvis_json(json_file, image_root)
 
     DatasetCatalog.register(name, load)

@@ -132,7 +132,10 @@ def _place(
     size: float,
     least_size: float,
 ) -> None:
-    """Paint a character where there is room for it, smaller with every try, or not at all."""
+    """Paint a character where there is room for it, smaller with every try, or not at all.
+
+    One that has too little ink to be seen is drawn larger instead.
+    """
     height, width = canvas.size
     for _ in range(_MAX_TRIES):
         coverage, fill = _shape(rng, character, size)
@@ -146,7 +149,8 @@ def _place(
             sprite = _Sprite(coverage, _paint_colours(rng, coverage, fill, around))
             canvas.paint(index, sprite, top, left)
             return
-        size = max(0.85 * size, least_size)
+        has_ink = (coverage > 0.5).sum() >= 1.5 * MIN_VISIBLE_PIXELS
+        size = max(0.85 * size, least_size) if has_ink else 1.2 * size
 
 
 def _shape(rng: np.random.Generator, character: str, size: float) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ import torch
 from iopath.common.file_io import file_lock
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm  # type: ignore[import-untyped]
+from tqdm import tqdm
 
 from centernet2.data.glyphs.catalog import categories
 from centernet2.data.glyphs.formats import (

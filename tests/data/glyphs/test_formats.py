@@ -11,7 +11,7 @@ from centernet2.data.glyphs.plan import ImagePlan, PlannedObject, plan_split
 from centernet2.data.glyphs.variants import VARIANTS, GlyphConfig
 from centernet2.data.glyphs.writer import render_image
 
-SMALL, _, LARGE = VARIANTS
+SMALL, MEDIUM, LARGE = VARIANTS
 THREE = GlyphConfig(name="three", num_categories=3, style="lvis")
 
 
@@ -121,3 +121,17 @@ def test_ids_and_names_are_unique():
     assert len(set(names)) == 10
     assert {a["image_id"] for a in content["annotations"]} <= {i["id"] for i in content["images"]}
     assert all(annotation["iscrowd"] == 0 for annotation in content["annotations"])
+
+
+@pytest.mark.slow
+def test_every_category_of_the_80_is_labelled_in_its_validation_images():
+    counts = class_image_count(MEDIUM, records(MEDIUM, "val", MEDIUM.num_val))
+    assert min(entry["image_count"] for entry in counts) >= 5
+
+
+@pytest.mark.slow
+def test_next_to_no_planned_object_is_lost():
+    config = dataclasses.replace(LARGE, num_train=100)
+    planned = sum(p.labelled for plan in plan_split(config, "train") for p in plan.objects)
+    labelled = sum(len(record.annotations) for record in records(config, "train", 100))
+    assert labelled > 0.99 * planned
