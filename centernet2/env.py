@@ -24,9 +24,7 @@ __all__ = ["Problem", "collect_env", "find_problems", "format_env", "main"]
 MIN_TORCH = (2, 4)
 MIN_DETECTRON2 = (0, 6)
 REPO = Path(__file__).resolve().parent.parent
-NVIDIA_GPU = Path(
-    "/dev/nvidia0"
-)  # there when a driver has found a GPU, whatever PyTorch makes of it
+NVIDIA_GPU = Path("/dev/nvidia0")  # there when a driver has found one, whatever PyTorch says
 INSTALL_DETECTRON2 = (
     "`make setup` puts a pinned one into .venv; into an environment of your own: pip install "
     "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
