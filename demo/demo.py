@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from centernet2.engine.defaults import build_cfg
 from centernet2.errors import UserError
-from centernet2.inference.configuration import load_config
 from centernet2.inference.images import detect_images
 from centernet2.inference.inputs import find_images
 from centernet2.inference.predictor import Predictor
@@ -156,10 +156,10 @@ def run(args: argparse.Namespace) -> list[str]:
 def build_predictor(args: argparse.Namespace) -> Predictor:
     """Load the model that the options name."""
     if args.config_file is not None:
-        cfg = load_config(args.config_file, args.opts)
+        cfg = build_cfg(args.config_file, args.opts)
     else:
         config, weights = shipped_model(args.model)
-        cfg = load_config(config, ["MODEL.WEIGHTS", str(weights), *args.opts])
+        cfg = build_cfg(str(config), ["MODEL.WEIGHTS", str(weights), *args.opts])
     return Predictor(cfg, args.confidence_threshold)
 
 

@@ -14,6 +14,7 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from centernet2.engine.checkpoint import Checkpointer
+from centernet2.engine.defaults import choose_device
 from centernet2.errors import UserError
 from centernet2.inference.results import category_ids
 
@@ -59,8 +60,8 @@ class Predictor:
 
     def __init__(self, cfg: CfgNode, threshold: float | None = None) -> None:
         cfg = cfg.clone()
-        if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
-            cfg.MODEL.DEVICE = "cpu"
+        cfg.defrost()
+        choose_device(cfg)
         if threshold is not None:
             set_score_threshold(cfg, threshold)
         self.cfg = cfg

@@ -9,8 +9,8 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.engine import DefaultPredictor
 
+from centernet2.engine.defaults import build_cfg
 from centernet2.errors import UserError
-from centernet2.inference.configuration import load_config
 from centernet2.inference.predictor import Predictor, set_score_threshold
 
 Config = Callable[..., CfgNode]
@@ -22,7 +22,9 @@ def noise(*size: int) -> np.ndarray:
 
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 def test_detections_are_those_of_detectron2s_predictor(model_file: Path, order: str) -> None:
-    cfg = load_config(model_file, ["INPUT.FORMAT", order, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0"])
+    cfg = build_cfg(
+        str(model_file), ["INPUT.FORMAT", order, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", "0"]
+    )
     image = noise(90, 120)
     (found,) = Predictor(cfg)([image])
     expected = DefaultPredictor(cfg)(image)["instances"]
@@ -35,7 +37,7 @@ def test_detections_are_those_of_detectron2s_predictor(model_file: Path, order: 
 
 
 def test_batch_gives_what_single_images_give(model_file: Path) -> None:
-    predictor = Predictor(load_config(model_file), threshold=0.0)
+    predictor = Predictor(build_cfg(str(model_file)), threshold=0.0)
     images = [noise(64, 64), noise(64, 64)[::-1]]
     together = predictor(images)
     for image, found in zip(images, together):
@@ -45,7 +47,7 @@ def test_batch_gives_what_single_images_give(model_file: Path) -> None:
 
 
 def test_images_of_different_sizes_go_together(model_file: Path) -> None:
-    predictor = Predictor(load_config(model_file), threshold=0.0)
+    predictor = Predictor(build_cfg(str(model_file)), threshold=0.0)
     found = predictor([noise(40, 90), noise(200, 31)])
     assert [f.image_size for f in found] == [(40, 90), (200, 31)]
 
@@ -79,7 +81,8 @@ def test_threshold_leaves_proposals_alone(two_stage_config: Config) -> None:
 
 
 def test_threshold_selects_and_configuration_stays(model_file: Path) -> None:
-    cfg = load_config(model_file)
+    cfg = build_cfg(str(model_file))
+    cfg.freeze()
     before = cfg.dump()
     (found,) = Predictor(cfg, threshold=0.0)([noise(64, 64)])
     middle = float(found.scores.median())
