@@ -8,7 +8,10 @@ import pytest
 from PIL import Image
 
 SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "prepare_glyphs.py"
-TINY = [
+TINY = (
+    *("--categories", "4", "--train", "3", "--val", "2", "--size", "64", "80"),
+    *("--objects", "1", "2", "--object-size", "12", "40"),
+)
     "--categories",
     "4",
     "--train",
