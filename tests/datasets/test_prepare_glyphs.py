@@ -12,22 +12,6 @@ TINY = (
     *("--categories", "4", "--train", "3", "--val", "2", "--size", "64", "80"),
     *("--objects", "1", "2", "--object-size", "12", "40"),
 )
-    "--categories",
-    "4",
-    "--train",
-    "3",
-    "--val",
-    "2",
-    "--size",
-    "64",
-    "80",
-    "--objects",
-    "1",
-    "2",
-    "--object-size",
-    "12",
-    "40",
-]
 
 
 @pytest.fixture(scope="module")
