@@ -36,7 +36,7 @@ setup(
     packages=find_packages(include=["centernet2", "centernet2.*"]),
     package_data={"centernet2": ["py.typed", "model_zoo/**/*"]},
     install_requires=[
-        "av>=11.0",
+        "av>=15.0",
         "fvcore>=0.1.5",
         "lvis>=0.5.3",
         "matplotlib>=3.5",

@@ -10,11 +10,13 @@ __all__ = ["__version__"]
 
 try:
     from . import data, modeling  # noqa: F401
-except ModuleNotFoundError as error:
-    # While Python locates the module of `python -m centernet2.env`, which reports just this and
-    # more, argv[0] is "-m"
+except Exception as error:
+    # While Python locates the module of `python -m centernet2.env`, which explains a broken
+    # installation, argv[0] is "-m"
     if sys.argv[:1] != ["-m"]:
-        raise ImportError(
-            f"CenterNet2 needs the package {error.name!r}, which is not installed; "
-            "`python -m centernet2.env` lists what is missing and how to get it"
-        ) from error
+        if isinstance(error, ModuleNotFoundError):
+            raise ImportError(
+                f"CenterNet2 needs the package {error.name!r}, which is not installed; "
+                "`python -m centernet2.env` lists what is missing and how to get it"
+            ) from error
+        raise

@@ -157,17 +157,17 @@ def _add_backbones(cfg: CN) -> None:
 
 
 def _add_input(cfg: CN) -> None:
-    # Boxes may stick out of the image after cropping; their centres are moved inside for the targets
+    # Boxes may stick out of a cropped image; their centres are moved inside for the targets
     cfg.INPUT.NOT_CLAMP_BOX = False
 
 
 def _add_training(cfg: CN) -> None:
     s = cfg.SOLVER
-    # Precision of autocast: "auto" (bfloat16 where the device has it, else float16), "float16", "bfloat16"
+    # Precision of autocast: "float16", "bfloat16", or "auto" (bfloat16 where the device has it)
     s.AMP.DTYPE = "auto"
     # Batches whose gradients are accumulated for one optimizer step
     s.ACCUMULATION_STEPS = 1
-    # Images per optimizer step that BASE_LR was chosen for; a different batch gives a warning; 0: no check
+    # Images a step that BASE_LR was chosen for; another batch gives a warning; 0: no check
     s.REFERENCE_IMS_PER_BATCH = 16
     # Scale BASE_LR by (batch / REFERENCE_IMS_PER_BATCH) instead of warning
     s.AUTO_SCALE_LR = False
@@ -201,7 +201,7 @@ def resolve_renamed_keys(cfg: CN) -> CN:
     """
     for old, new in RENAMED_KEYS.items():
         value = _get(cfg, old)
-        if value >= 0:
+        if isinstance(value, (int, float)) and value >= 0:
             section, _, key = new.rpartition(".")
             setattr(_get(cfg, section), key, value)
     return cfg

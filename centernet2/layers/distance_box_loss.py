@@ -46,7 +46,8 @@ def box_loss_per_location(
         enclosing = area(torch.maximum(pred, target)).clamp(min=torch.finfo(pred.dtype).tiny)
         return 1 - (iou - (enclosing - union) / enclosing)
     raise ValueError(
-        f"unknown box loss {kind!r}: set MODEL.CENTERNET.LOC_LOSS_TYPE to 'giou', 'iou' or 'linear_iou'"
+        f"unknown box loss {kind!r}: "
+        "set MODEL.CENTERNET.LOC_LOSS_TYPE to 'giou', 'iou' or 'linear_iou'"
     )
 
 

@@ -14,7 +14,7 @@ CONFIGS = [
     "CenterNet2-F_R50_1x.yaml",
     "CenterNet-FPN_R50_1x.yaml",
     "small/Base-CenterNet2-MobileNetV2.yaml",
-    "small/Base-CascadeRCNN-MobileNetV2.yaml",
+    "small/CascadeRCNN_MobileNetV2_pennfudan.yaml",
 ]
 
 

@@ -51,9 +51,7 @@ class MobileNetV2(Backbone):
             raise ValueError(
                 f"MODEL.MOBILENETV2.OUT_FEATURES names {unknown}; there are {list(STAGE_ENDS)}"
             )
-        network = TorchvisionMobileNetV2(
-            width_mult=width_mult, norm_layer=partial(get_norm, norm)
-        )
+        network = TorchvisionMobileNetV2(width_mult=width_mult, norm_layer=partial(get_norm, norm))
         self.features = network.features[: STAGE_ENDS["res5"] + 1]
         self._out_features = list(out_features)
         self._out_feature_strides = {n: 2 ** int(n[-1]) for n in out_features}

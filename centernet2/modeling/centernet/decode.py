@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import batched_nms
 from detectron2.structures import Boxes, Instances
+from torchvision.ops import batched_nms
 
 from .grid import Grid
 
@@ -114,7 +114,7 @@ def _level_candidates(
 def box_corners(
     locations: torch.Tensor, distances: torch.Tensor, strides: torch.Tensor
 ) -> torch.Tensor:
-    """XYXY boxes in pixels from ``(..., 2)`` locations, ``(..., 4)`` distances and ``(...)`` strides."""
+    """``(..., 4)`` XYXY boxes from ``(..., 2)`` locations, distances l, t, r, b and strides."""
     distances = distances * strides[..., None]
     low = locations - distances[..., :2]
     high = torch.maximum(locations + distances[..., 2:], low + MIN_BOX_SIZE)
@@ -134,7 +134,10 @@ def _select(
     if params.not_nms or params.center_nms:
         keep = scores.argsort(descending=True, stable=True)
     else:
-        keep = batched_nms(boxes, scores, classes, params.nms_thresh)
+        # batched_nms keeps classes apart by shifting their boxes. That is only right for positive
+        # coordinates, and only exact with more bits than float32 has
+        shifted = (boxes - boxes.amin()) if len(boxes) else boxes
+        keep = batched_nms(shifted.double(), scores.double(), classes, params.nms_thresh)
     keep = keep[: params.post_nms_topk]
     result = Instances(image_size)
     result.pred_boxes = Boxes(boxes[keep])

@@ -18,6 +18,9 @@ __all__ = ["CenterNetDetector"]
 class CenterNetDetector(nn.Module):
     """Backbone and class-specific CenterNet; its boxes are the detections."""
 
+    pixel_mean: torch.Tensor
+    pixel_std: torch.Tensor
+
     @configurable
     def __init__(
         self,

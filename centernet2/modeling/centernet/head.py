@@ -82,15 +82,10 @@ class CenterNetHead(nn.Module):
                 "MODEL.CENTERNET.ONLY_PROPOSAL leaves the head without a heatmap: "
                 "set MODEL.CENTERNET.WITH_AGN_HM to True as well"
             )
-        depths = {
-            "cls": 0 if only_proposal else num_cls_convs,
-            "bbox": num_box_convs,
-            "share": num_share_convs,
-        }
-        for name, depth in depths.items():
-            tower = _tower(in_channels, depth, norm, use_deformable)
-            self.add_module(f"{name}_tower", tower)
-
+        num_cls_convs = 0 if only_proposal else num_cls_convs
+        self.share_tower = _tower(in_channels, num_share_convs, norm, use_deformable)
+        self.cls_tower = _tower(in_channels, num_cls_convs, norm, use_deformable)
+        self.bbox_tower = _tower(in_channels, num_box_convs, norm, use_deformable)
         self.bbox_pred = nn.Conv2d(in_channels, 4, 3, padding=1)
         self.scales = nn.ModuleList(Scale() for _ in range(num_levels))
         self.agn_hm = nn.Conv2d(in_channels, 1, 3, padding=1) if with_agn_hm else None
@@ -115,7 +110,9 @@ class CenterNetHead(nn.Module):
         c = cfg.MODEL.CENTERNET
         channels = {shape.channels for shape in input_shape}
         if len(channels) != 1:
-            raise ValueError(f"the levels of MODEL.CENTERNET.IN_FEATURES differ in channels: {channels}")
+            raise ValueError(
+                f"the levels of MODEL.CENTERNET.IN_FEATURES differ in channels: {channels}"
+            )
         return {
             "in_channels": channels.pop(),
             "num_levels": len(input_shape),

@@ -98,7 +98,9 @@ class CenterNet(nn.Module):
                 f"{list(c.IN_FEATURES)} of the backbone have strides {strides}"
             )
         if len(c.SOI) != len(strides):
-            raise ValueError(f"MODEL.CENTERNET.SOI has {len(c.SOI)} ranges for {len(strides)} levels")
+            raise ValueError(
+                f"MODEL.CENTERNET.SOI has {len(c.SOI)} ranges for {len(strides)} levels"
+            )
         delta = (1 - c.HM_MIN_OVERLAP) / (1 + c.HM_MIN_OVERLAP)
 
         def decode_params(when: str) -> DecodeParams:
@@ -172,7 +174,14 @@ class CenterNet(nn.Module):
         if self.training and not proposing:
             return [], losses
         params = self.decode_train if self.training else self.decode_test
-        found = decode(grid, *outputs, images.image_sizes, params)
+        found = decode(
+            grid,
+            outputs.class_logits,
+            outputs.agnostic_logits,
+            outputs.boxes,
+            images.image_sizes,
+            params,
+        )
         return ([_as_proposals(f) for f in found] if proposing else found), losses
 
     def losses(

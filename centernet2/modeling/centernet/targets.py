@@ -179,32 +179,43 @@ def draw_heatmap(grid: Grid, batch: BoxBatch, num_images: int, num_classes: int)
     Every box is drawn on every level, whatever level learns it (as published): an off-level
     centre is no positive, but it is not pushed down either.
     """
-    num_levels = len(grid.level_strides)
     heatmap = torch.zeros(num_images * grid.num_cells * num_classes, device=grid.locations.device)
 
-    # The rectangle of cells that a peak can reach: all cells with |location - centre| < reach
-    stride = grid.level_strides.to(torch.float32)
+    # The rectangle of cells that a peak can reach, for each box and level
+    stride = grid.level_strides
+    first_location = torch.div(stride, 2, rounding_mode="floor")
+    to_center = batch.centers[:, None] - first_location[:, None]  # from cell (0, 0), in pixels
     reach = (math.sqrt(-math.log(HEATMAP_FLOOR)) / batch.inv_radius2.sqrt())[:, None, None]
-    offset = torch.div(grid.level_strides, 2, rounding_mode="floor")[:, None]
-    centers = batch.centers[:, None] - offset
     last = torch.stack([grid.widths, grid.heights], dim=1) - 1
-    first_cell = ((centers - reach) / stride[:, None]).ceil().clamp(min=0).long()
-    last_cell = ((centers + reach) / stride[:, None]).floor().long().minimum(last)
-    extent = (last_cell - first_cell + 1).clamp(min=0).flatten(0, 1)  # (N * L, 2)
-    first_cell = first_cell.flatten(0, 1)
-    area = extent.prod(dim=1)
+    low = ((to_center - reach) / stride[:, None]).ceil().clamp(min=0).long()
+    high = ((to_center + reach) / stride[:, None]).floor().long().minimum(last)
+    extent = (high - low + 1).clamp(min=0)
 
+    box, level = _all_pairs(len(batch.boxes), len(stride), stride.device)
+    low, extent = low.flatten(0, 1), extent.flatten(0, 1)
+    first_index = cell_index(grid, batch.image[box], level, low) * num_classes + batch.classes[box]
+    whole = torch.stack([first_index, grid.widths[level] * num_classes, extent[:, 0]], dim=1)
+    # Distances in units of the peak's radius: of the rectangle's first cell, and a cell's step
+    inv_radius = batch.inv_radius2.sqrt()[box, None]
+    step = stride[level, None] * inv_radius
+    real = torch.cat([low * step - to_center.flatten(0, 1) * inv_radius, step], dim=1)
+
+    area = extent.prod(dim=1)
     for start, stop in _chunks(area):
-        within = _count_within(area[start:stop])
-        pair = torch.arange(start, stop, device=area.device)
-        pair = pair.repeat_interleave(area[start:stop], output_size=len(within))
-        width = extent[pair, 0]
-        box, level = _divmod(pair, num_levels)
-        cell = first_cell[pair] + torch.stack([within % width, within // width], dim=1)
-        index = cell_index(grid, batch.image[box], level, cell)
-        value = torch.exp(-_distance2(grid, batch, box, level, cell))
+        sizes = area[start:stop]
+        within = _count_within(sizes)
+        index, row_step, width = (
+            whole[start:stop].repeat_interleave(sizes, dim=0, output_size=len(within)).unbind(dim=1)
+        )
+        dx, dy, step = (
+            real[start:stop].repeat_interleave(sizes, dim=0, output_size=len(within)).unbind(dim=1)
+        )
+        row = torch.div(within, width, rounding_mode="floor")
+        column = within - row * width
+        value = torch.exp(-(dx + column * step).square() - (dy + row * step).square())
         value = torch.where(value < HEATMAP_FLOOR, 0.0, value)
-        heatmap.scatter_reduce_(0, index * num_classes + batch.classes[box], value, "amax")
+        index = index + row * row_step + column * num_classes
+        heatmap.scatter_reduce_(0, index, value, "amax")
 
     # A centre cell has the value 1 even where the cell's location is not the exact centre
     box, level = torch.nonzero(batch.in_grid, as_tuple=True)
@@ -290,7 +301,10 @@ def cell_index(
 ) -> torch.Tensor:
     """Index into the ``B * M`` cells of a batch of cells given as (column, row) of a level."""
     return (
-        image * grid.num_cells + grid.level_start[level] + cell[:, 1] * grid.widths[level] + cell[:, 0]
+        image * grid.num_cells
+        + grid.level_start[level]
+        + cell[:, 1] * grid.widths[level]
+        + cell[:, 0]
     )
 
 
@@ -302,9 +316,12 @@ def _count_within(sizes: torch.Tensor) -> torch.Tensor:
     return torch.arange(total, device=sizes.device) - starts
 
 
-def _divmod(index: torch.Tensor, divisor: int) -> tuple[torch.Tensor, torch.Tensor]:
-    quotient = torch.div(index, divisor, rounding_mode="floor")
-    return quotient, index - quotient * divisor
+def _all_pairs(
+    num_boxes: int, num_levels: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Box and level of all ``num_boxes * num_levels`` pairs, box by box."""
+    box = torch.arange(num_boxes, device=device).repeat_interleave(num_levels)
+    return box, torch.arange(num_levels, device=device).repeat(num_boxes)
 
 
 def _chunks(sizes: torch.Tensor) -> list[tuple[int, int]]:

@@ -161,9 +161,7 @@ def multiply_proposal_scores(
         probs: ``(R_i, C + 1)`` class probabilities an image.
         proposals: with ``objectness_logits``, which CenterNet fills with scores in [0, 1].
     """
-    return [
-        (p * x.objectness_logits.to(p.dtype)[:, None]).sqrt() for p, x in zip(probs, proposals)
-    ]
+    return [(p * x.objectness_logits.to(p.dtype)[:, None]).sqrt() for p, x in zip(probs, proposals)]
 
 
 def _loss_name(c: Any) -> str:

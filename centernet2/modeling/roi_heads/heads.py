@@ -118,9 +118,7 @@ class CenterNetROIHeads(StandardROIHeads):
         ret["box_predictor"] = CenterNetOutputLayers(cfg, ret["box_head"].output_shape)
         return ret
 
-    def _forward_box(
-        self, features: dict[str, torch.Tensor], proposals: list[Instances]
-    ) -> Any:
+    def _forward_box(self, features: dict[str, torch.Tensor], proposals: list[Instances]) -> Any:
         if self.training or not self.mult_proposal_score:
             return super()._forward_box(features, proposals)
 

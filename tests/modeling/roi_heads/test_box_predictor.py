@@ -57,9 +57,7 @@ def test_the_keys_choose_the_loss(keys, name, load_config):
 
 
 def test_two_long_tail_losses_at_once_are_refused(load_config):
-    cfg = load_config(
-        "CenterNet2_R50_1x.yaml", *FEDERATED, "MODEL.ROI_BOX_HEAD.USE_EQL_LOSS", True
-    )
+    cfg = load_config("CenterNet2_R50_1x.yaml", *FEDERATED, "MODEL.ROI_BOX_HEAD.USE_EQL_LOSS", True)
     with pytest.raises(ValueError, match="USE_FED_LOSS and USE_EQL_LOSS"):
         predictor(cfg)
 
