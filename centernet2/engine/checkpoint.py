@@ -181,8 +181,10 @@ class Checkpointer(DetectionCheckpointer):
         """
         wanted = args[0] if args else kwargs.get("checkpointables")
         self._resuming = wanted is None and "trainer" in self.checkpointables
-        if path:
-            self._check_present(path)
+        if not path:
+            logger.info("Starting from random weights.")
+            return {}
+        self._check_present(path)
         return super().load(path, *args, **kwargs)
 
     def _check_present(self, path: str) -> None:
@@ -202,8 +204,7 @@ class Checkpointer(DetectionCheckpointer):
                 "checkpoint of that folder into it."
             )
         raise UserError(
-            f"There is no weights file {path}; check MODEL.WEIGHTS "
-            '("" starts from random weights).'
+            f'There is no weights file {path}; check MODEL.WEIGHTS ("" starts from random weights).'
         )
 
     def _load_file(self, filename: str) -> dict[str, Any]:

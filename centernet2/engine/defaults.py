@@ -95,8 +95,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
         UserError: for any mistake in files, keys or values.
     """
     cfg = build_cfg(args.config_file, args.opts)
-    for name in ("fvcore", "detectron2", "centernet2"):
-        setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name=name)
+    _start_logs(cfg.OUTPUT_DIR)
     choose_device(cfg, on_cpu=args.num_gpus == 0 or args.num_cpu_procs > 0)
     cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
     if not args.eval_only:
@@ -107,6 +106,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
         os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         save_run_files(cfg, evaluation=args.eval_only)
     return cfg
+
+
+def _start_logs(folder: str) -> None:
+    # A second run in one process must not write into the first one's log, nor each line twice.
+    setup_logger.cache_clear()
+    for name in ("fvcore", "detectron2", "centernet2"):
+        logging.getLogger(name).handlers.clear()
+        setup_logger(folder, distributed_rank=comm.get_rank(), name=name)
 
 
 def choose_device(cfg: CfgNode, on_cpu: bool = False) -> None:

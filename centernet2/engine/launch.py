@@ -96,9 +96,7 @@ def _join_torchrun(main: Main, args: argparse.Namespace) -> int:
     return _run_in_group(main, args)
 
 
-def _start_processes(
-    main: Main, args: argparse.Namespace, processes: int, on_cpu: bool
-) -> int:
+def _start_processes(main: Main, args: argparse.Namespace, processes: int, on_cpu: bool) -> int:
     url = _rendezvous(args)
     context = mp.start_processes(
         _worker,

@@ -30,9 +30,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     optimizer = build_detectron2_optimizer(plain, model)
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if clip.ENABLED:
-        optimizer.register_step_pre_hook(
-            _Clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE)
-        )
+        optimizer.register_step_pre_hook(_Clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE))
     return optimizer
 
 

@@ -108,9 +108,7 @@ class TrainStep:
             data_time += time.perf_counter() - start
             self.batches.append(_describe(batch))
             seed_generators(
-                derive_seed(
-                    seed, iteration * self.accumulation_steps + micro, 2 + comm.get_rank()
-                )
+                derive_seed(seed, iteration * self.accumulation_steps + micro, 2 + comm.get_rank())
             )
             with self._gradient_sync(micro == self.accumulation_steps - 1):
                 losses = self._forward(batch)

@@ -112,7 +112,7 @@ class Trainer(DefaultTrainer):
         """
         cfg = self.cfg
         if resume and self.checkpointer.has_checkpoint():
-            parts = [] if cfg.SOLVER.RESET_ITER else None
+            parts: list[str] | None = [] if cfg.SOLVER.RESET_ITER else None
             self.checkpointer.load(self.checkpointer.get_checkpoint_file(), checkpointables=parts)
             if not cfg.SOLVER.RESET_ITER:
                 # The checkpoint holds the iteration that had just finished.
@@ -187,9 +187,7 @@ class Trainer(DefaultTrainer):
         except NonFiniteLoss as failure:
             batches = [b for part in comm.all_gather(failure.batches) for b in part]
             lr = max(group["lr"] for group in self.optimizer.param_groups)
-            message = nonfinite_report(
-                self.cfg, self.iter, lr, failure.losses, batches, self.model
-            )
+            message = nonfinite_report(self.cfg, self.iter, lr, failure.losses, batches, self.model)
             raise NonFiniteLossError(message) from failure
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -289,9 +287,7 @@ class Trainer(DefaultTrainer):
     def _evaluate(self) -> Mapping[str, Any]:
         averaged = self.ema.applied() if self.ema is not None else nullcontext()
         with averaged:
-            self._last_eval_results = self.test(
-                self.cfg, self.checkpointer.model, stop=self._stop
-            )
+            self._last_eval_results = self.test(self.cfg, self.checkpointer.model, stop=self._stop)
         return self._last_eval_results
 
     @classmethod
@@ -348,7 +344,6 @@ class Trainer(DefaultTrainer):
             total / 1e6,
             trained / 1e6,
         )
-        logger.debug("%s", model)
         return model
 
     @classmethod

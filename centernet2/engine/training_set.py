@@ -94,7 +94,7 @@ def _by_category(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
 
 
 def _by_dataset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
-    weights = dict(cfg.DATASETS.TRAIN_REPEAT_FACTOR)
+    weights = dict(_value(cfg.DATASETS, "TRAIN_REPEAT_FACTOR"))
     unknown = sorted(set(weights) - set(cfg.DATASETS.TRAIN))
     if unknown:
         raise UserError(f"DATASETS.TRAIN_REPEAT_FACTOR names {unknown}, not in DATASETS.TRAIN.")
@@ -116,12 +116,21 @@ def _by_dataset_and_category(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
 def _random_subset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
     # The subset must be the same in every process and after a resume, whatever the run's seed.
     total = sum(len(part) for part in parts)
-    size = max(1, int(total * cfg.DATALOADER.RANDOM_SUBSET_RATIO))
+    size = max(1, int(total * _value(cfg.DATALOADER, "RANDOM_SUBSET_RATIO")))
     generator = torch.Generator().manual_seed(max(cfg.SEED, 0))
     factors = torch.zeros(total)
     factors[torch.randperm(total, generator=generator)[:size]] = 1.0
     logger.info("Training on a random subset of %d of %d images.", size, total)
     return [factors]
+
+
+def _value(node: CfgNode, name: str) -> Any:
+    if name not in node:
+        raise UserError(
+            f"This DATALOADER.SAMPLER_TRAIN needs the key {name}, which the installed Detectron2 "
+            "does not have; use TrainingSampler or RepeatFactorTrainingSampler."
+        )
+    return node[name]
 
 
 def _category_factors(cfg: CfgNode, records: list[dict[str, Any]]) -> torch.Tensor:

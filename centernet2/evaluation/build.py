@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, LVISEvaluator
 
+from centernet2.data.lvis_compat import repair_lvis
 from centernet2.errors import UserError
 
 __all__ = ["CocoEvaluator", "build_evaluator"]
@@ -54,6 +55,7 @@ def build_evaluator(
             dataset_name, output_dir=folder, kpt_oks_sigmas=tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
         )
     if kind == "lvis":
+        repair_lvis()
         return LVISEvaluator(dataset_name, output_dir=folder)
     raise UserError(
         f"Data set '{dataset_name}' asks for the evaluator '{kind}'; this project evaluates "

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from centernet2.engine import build_cfg
+from centernet2.errors import UserError
+
+
+def written(folder: Path, text: str, name: str = "run.yaml") -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def test_bases_and_overrides_in_order(tmp_path: Path) -> None:
+    written(tmp_path, "SOLVER:\n  BASE_LR: 0.5\n  MAX_ITER: 7\n", "base.yaml")
+    path = written(tmp_path, "_BASE_: base.yaml\nSOLVER:\n  MAX_ITER: 9\n")
+    cfg = build_cfg(path, ["SOLVER.STEPS", "(3, 5)", "MODEL.WEIGHTS=a=b.pth"])
+    assert cfg.SOLVER.BASE_LR == 0.5
+    assert cfg.SOLVER.MAX_ITER == 9
+    assert cfg.SOLVER.STEPS == (3, 5)
+    assert cfg.MODEL.WEIGHTS == "a=b.pth"
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "value"),
+    [
+        ("SOLVER.BASE_LR", "1", 1.0),
+        ("SOLVER.BASE_LR", "1e-3", 1e-3),
+        ("OUTPUT_DIR", "2024", "2024"),
+        ("OUTPUT_DIR", "'quoted'", "quoted"),
+        ("SOLVER.STEPS", "[1, 2]", (1, 2)),
+        ("INPUT.MIN_SIZE_TRAIN", "(640,)", (640,)),
+        ("SOLVER.AMP.ENABLED", "True", True),
+    ],
+)
+def test_values_take_the_type_of_their_key(key: str, text: str, value: Any) -> None:
+    node: Any = build_cfg(overrides=[key, text])
+    for part in key.split("."):
+        node = node[part]
+    assert node == value
+    assert type(node) is type(value)
+
+
+def test_published_spelling_is_followed() -> None:
+    cfg = build_cfg(overrides=["MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CAT", "7"])
+    assert cfg.MODEL.ROI_BOX_HEAD.FED_LOSS_NUM_CLASSES == 7
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["SOLVER.MAX_ITR", "5"], "there is no key SOLVER.MAX_ITR; the nearest is SOLVER.MAX_ITER"),
+        (["MODEL.CENTRENET.NUM_CLASSES", "5"], "the nearest is MODEL.CENTERNET.NUM_CLASSES"),
+        (["solver.max_iter", "5"], "write SOLVER.MAX_ITER"),
+        (["SOLVER.MAX_ITER.MORE", "5"], "there is no key SOLVER.MAX_ITER.MORE"),
+        (["SOLVER.MAX_ITER", "many"], "SOLVER.MAX_ITER must be an integer .* not 'many'"),
+        (["SOLVER.MAX_ITER", "2.5"], "must be an integer"),
+        (["SOLVER.AMP.ENABLED", "1"], "must be True or False"),
+        (["SOLVER.STEPS", "5"], r"must be a list such as \(1, 2\)"),
+        (["SOLVER", "5"], "SOLVER must be a group of keys"),
+        (["SOLVER.MAX_ITER"], "has no value: write SOLVER.MAX_ITER VALUE"),
+        (["SOLVER.MAX_ITER", "5", "--num-gpus", "2"], "Put the option --num-gpus before"),
+    ],
+)
+def test_mistakes_in_overrides(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_cfg(overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SOLVER:\n  MAX_ITR: 5\n", r"run\.yaml: there is no key SOLVER.MAX_ITR; the nearest"),
+        ("SOLVR:\n  MAX_ITER: 5\n", r"run\.yaml: there is no key SOLVR"),
+        ("SOLVER: 5\n", "SOLVER must be a group of keys"),
+        ("SOLVER:\n  MAX_ITER: {a: 1}\n", "SOLVER.MAX_ITER must be an integer"),
+        ("SOLVER: [\n", r"run\.yaml is not valid YAML"),
+        ("", "does not hold a mapping"),
+        ("- 1\n- 2\n", "does not hold a mapping"),
+        ("_BASE_: gone.yaml\n", r"run\.yaml: its _BASE_ .*gone\.yaml does not exist"),
+        ("_BASE_: run.yaml\n", "form a circle"),
+    ],
+)
+def test_mistakes_in_files(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build_cfg(written(tmp_path, text))
+
+
+@pytest.mark.parametrize("in_base", [False, True])
+def test_yaml_that_builds_objects_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_base: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = written(tmp_path, '!!python/object/apply:os.system ["touch pwned"]\n')
+    if in_base:
+        path = written(tmp_path, "_BASE_: run.yaml\n", "child.yaml")
+    with pytest.raises(UserError, match="refused, because it .* asks to build Python objects"):
+        build_cfg(path)
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_absent_file_suggests_a_neighbour(tmp_path: Path) -> None:
+    written(tmp_path, "{}", "CenterNet2_R50_1x.yaml")
+    with pytest.raises(UserError, match=r"did you mean .*CenterNet2_R50_1x\.yaml"):
+        build_cfg(str(tmp_path / "Centernet2_R50_1x.yaml"))

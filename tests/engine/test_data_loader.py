@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import itertools
+import random
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from centernet2.engine import build_cfg
+from centernet2.engine.data_loader import (
+    BatchSampler,
+    TrainLoader,
+    build_train_loader,
+    sample_stream,
+)
+from centernet2.errors import UserError
+
+
+def take(iterable: Any, number: int) -> list[Any]:
+    return list(itertools.islice(iterable, number))
+
+
+def test_every_epoch_shows_every_image_once_in_a_new_order() -> None:
+    stream = sample_stream(torch.ones(20), seed=1)
+    epochs = [take(stream, 20) for _ in range(3)]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(20))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert take(sample_stream(torch.ones(20), 1), 20) == epochs[0]
+    assert take(sample_stream(torch.ones(20), 2), 20) != epochs[0]
+
+
+def test_repeat_factors_are_met_on_average() -> None:
+    factors = torch.tensor([1.0, 2.5, 0.0, 1.25])
+    counts = Counter(take(sample_stream(factors, 0), 4750))  # 1000 epochs of 4.75 images
+    assert counts[2] == 0
+    for index, factor in enumerate(factors.tolist()):
+        assert counts[index] == pytest.approx(1000 * factor, abs=60)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_parts_of_all_processes_are_the_batch_of_one(grouped: bool) -> None:
+    groups = [i % 3 == 0 if grouped else 0 for i in range(17)]
+    whole = take(BatchSampler(torch.ones(17), groups, 6, seed=3), 25)
+    for world_size in (2, 3, 6):
+        parts = [
+            take(BatchSampler(torch.ones(17), groups, 6, 3, 0, rank, world_size), 25)
+            for rank in range(world_size)
+        ]
+        assert [list(itertools.chain(*pieces)) for pieces in zip(*parts)] == whole
+
+
+def test_starting_later_skips_exactly_the_batches_before() -> None:
+    groups = [i % 2 for i in range(11)]
+    whole = take(BatchSampler(torch.full((11,), 1.5), groups, 4, seed=9), 40)
+    for start in (1, 7, 33):
+        later = BatchSampler(torch.full((11,), 1.5), groups, 4, 9, start)
+        assert take(later, 40 - start) == whole[start:]
+    for batch in whole:
+        assert len({groups[index] for index, _ in batch}) == 1
+    places = [place for batch in whole for _, place in batch]
+    assert len(set(places)) == len(places)
+
+
+def records(number: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "file_name": f"{i}.png",
+            "image_id": i,
+            "width": 10 + i % 2,
+            "height": 10,
+            "annotations": [],
+        }
+        for i in range(number)
+    ]
+
+
+def draw(record: dict[str, Any]) -> tuple[int, float, float, float]:
+    return record["image_id"], random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
+
+
+def loader(mapper: Any = draw, workers: int = 0, number: int = 10) -> TrainLoader:
+    return TrainLoader(
+        records(number),
+        mapper,
+        repeat_factors=torch.ones(number),
+        batch_size=2,
+        num_workers=workers,
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_augmentation_does_not_depend_on_workers_nor_on_the_start(workers: int) -> None:
+    alone = loader()
+    alone.start_at(seed=5, batch=0)
+    whole = take(alone, 12)
+    shared = loader(workers=workers)
+    shared.start_at(seed=5, batch=4)
+    assert take(shared, 8) == whole[4:]
+    draws = [sample[1:] for batch in whole for sample in batch]
+    assert len(set(draws)) == len(draws)
+
+
+def test_rejected_images_are_replaced_by_others() -> None:
+    odd = loader(lambda record: None if record["image_id"] % 2 == 0 else record["image_id"])
+    assert {sample for batch in take(odd, 20) for sample in batch} == {1, 3, 5, 7, 9}
+    with pytest.raises(UserError, match="rejected 10 images in a row"):
+        take(loader(lambda _: None), 1)
+
+
+def test_a_rejected_image_that_fails_is_named() -> None:
+    def mapper(record: dict[str, Any]) -> Any:
+        raise OSError("truncated file")
+
+    with pytest.raises(UserError, match=r"Training image \d\.png cannot be used: truncated file"):
+        take(loader(mapper), 1)
+
+
+@pytest.fixture
+def two_sets() -> Any:
+    """The set "few" has 4 images of a rare class, "many" 12 of a common one."""
+    sets = {"few": (4, 0), "many": (12, 1)}
+    for name, (number, label) in sets.items():
+        data = [
+            {**record, "annotations": [{"category_id": label, "iscrowd": 0}]}
+            for record in records(number)
+        ]
+        DatasetCatalog.register(name, lambda data=data: data)
+        MetadataCatalog.get(name).thing_classes = ["rare", "common"]
+    yield
+    for name in sets:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.remove(name)
+
+
+def config(*overrides: str) -> Any:
+    return build_cfg(
+        overrides=["DATASETS.TRAIN", "('few', 'many')", "SOLVER.IMS_PER_BATCH", "2", *overrides]
+    )
+
+
+def built(*overrides: str) -> TrainLoader:
+    return build_train_loader(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "few", "many"),
+    [
+        ((), 1.0, 1.0),
+        (("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler",
+          "DATALOADER.REPEAT_THRESHOLD", "0.5"), 2**0.5, 1.0),
+    ],
+)  # fmt: skip
+def test_samplers_of_detectron2(
+    two_sets: None, overrides: tuple[str, ...], few: float, many: float
+) -> None:
+    factors = built(*overrides)._repeat_factors
+    torch.testing.assert_close(factors, torch.tensor([few] * 4 + [many] * 12))
+
+
+def test_random_subset_is_fixed(two_sets: None) -> None:
+    cfg = config("DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler")
+    cfg.DATALOADER.RANDOM_SUBSET_RATIO = 0.25  # some releases of Detectron2 lack the key
+    first, second = (build_train_loader(cfg)._repeat_factors for _ in range(2))
+    assert first.sum() == 4
+    assert torch.equal(first, second)
+
+
+def test_weighted_samplers(two_sets: None) -> None:
+    cfg = config("DATALOADER.SAMPLER_TRAIN", "WeightedTrainingSampler",
+                 "DATALOADER.REPEAT_THRESHOLD", "0.5")  # fmt: skip
+    cfg.DATASETS.TRAIN_REPEAT_FACTOR = [("few", 3.0)]
+    expected = torch.tensor([3.0] * 4 + [1.0] * 12)
+    torch.testing.assert_close(build_train_loader(cfg)._repeat_factors, expected)
+    # each set has one class, so frequencies counted in a set alone change nothing
+    cfg.DATALOADER.SAMPLER_TRAIN = "WeightedCategoryTrainingSampler"
+    torch.testing.assert_close(build_train_loader(cfg)._repeat_factors, expected)
+    cfg.DATASETS.TRAIN_REPEAT_FACTOR = [("fex", 3.0)]
+    with pytest.raises(UserError, match="TRAIN_REPEAT_FACTOR names"):
+        build_train_loader(cfg)
+
+
+def test_sampler_whose_key_this_detectron2_lacks(two_sets: None) -> None:
+    cfg = config("DATALOADER.SAMPLER_TRAIN", "RandomSubsetTrainingSampler")
+    cfg.DATALOADER.pop("RANDOM_SUBSET_RATIO", None)
+    with pytest.raises(UserError, match="needs the key RANDOM_SUBSET_RATIO"):
+        build_train_loader(cfg)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["DATASETS.TRAIN", "('fewer',)"], "no data set 'fewer' is registered; did you mean 'few'"),
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (["DATALOADER.SAMPLER_TRAIN", "Magic"], "choose one of TrainingSampler, Repeat"),
+        (["SOLVER.IMS_PER_BATCH", "0"], "SOLVER.IMS_PER_BATCH is 0"),
+    ],
+)
+def test_mistakes_in_the_config(two_sets: None, overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        built(*overrides)
+
+
+def test_batch_that_processes_cannot_share(two_sets: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 4)
+    with pytest.raises(UserError, match=r"multiple of the number of processes \(4\)"):
+        built()
+
+
+def test_set_without_usable_images(two_sets: None) -> None:
+    DatasetCatalog.register("empty", lambda: records(3))
+    MetadataCatalog.get("empty").thing_classes = ["rare", "common"]
+    try:
+        with pytest.raises(UserError, match=r"FILTER_EMPTY_ANNOTATIONS False"):
+            built("DATASETS.TRAIN", "('empty',)")
+        kept = built("DATASETS.TRAIN", "('empty',)", "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False")
+        assert len(kept._repeat_factors) == 3
+    finally:
+        DatasetCatalog.remove("empty")
+        MetadataCatalog.remove("empty")
