@@ -12,6 +12,7 @@ import io
 import logging
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             return _read_model_zoo_pickle(name)
         loaded = torch.load(name, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+        named = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
+        reason = f"it refers to {named[1]}" if named else str(error).splitlines()[0].rstrip(".")
         raise UserError(
             f"{name}: refused, because it holds Python objects other than weights, which could "
             f"run code ({reason}). Save its state_dict() alone, or as .safetensors."
