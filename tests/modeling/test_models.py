@@ -15,6 +15,7 @@ CONFIGS = [
     "CenterNet-FPN_R50_1x.yaml",
     "small/Base-CenterNet2-MobileNetV2.yaml",
     "small/CascadeRCNN_MobileNetV2_pennfudan.yaml",
+    "LVIS_CenterNet2_R50_1x.yaml",
 ]
 
 

@@ -17,6 +17,8 @@ CONFIG_LISTS = {
     "CenterNet2-F_R50_1x.yaml": "CenterNet2-F_R50_1x.json",
     "Base-CenterNet-FPN.yaml": "Base-CenterNet-FPN.json",
     "CenterNet-FPN_R50_1x.yaml": "Base-CenterNet-FPN.json",
+    "LVIS_CenterNet2_R50_1x.yaml": "LVIS_CenterNet2_R50_1x.json",
+    "LVIS_CenterNet2_R50_Fed_1x.yaml": "LVIS_CenterNet2_R50_1x.json",
 }
 
 
