@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import signal
 import socket
@@ -65,6 +66,15 @@ def _check_gpus(wanted: int) -> None:
 
 
 def _guarded(main: Main, args: argparse.Namespace) -> int:
+    try:
+        return _told(main, args)
+    finally:
+        # Loader processes leave signals to this one, so Python's own end would wait for them
+        for child in multiprocessing.active_children():
+            child.kill()
+
+
+def _told(main: Main, args: argparse.Namespace) -> int:
     try:
         main(args)
     except UserError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -125,6 +125,12 @@ class TrainStep:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return StepResult(result, data_time, stop)
+
+    def close(self) -> None:
+        """Stop reading, which ends the loader's processes: they do not end by a signal."""
+        iterator, self._iterator = self._iterator, None
+        if isinstance(iterator, Generator):
+            iterator.close()
 
     def _next_batch(self) -> list[dict[str, Any]]:
         if self._iterator is None:

@@ -155,6 +155,7 @@ class Trainer(DefaultTrainer):
             try:
                 self._run_iterations()
             finally:
+                self._trainer.close()
                 self.after_train()
         return self._last_eval_results
 

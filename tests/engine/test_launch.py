@@ -83,7 +83,8 @@ def test_two_processes_give_the_losses_and_weights_of_one(
 def test_sigterm_saves_and_resume_goes_on_exactly(
     tiny: ModuleType, tiny_folder: Path, tmp_path: Path, processes: int
 ) -> None:
-    options = ("SOLVER.MAX_ITER", 2000, "SOLVER.CHECKPOINT_PERIOD", 0)
+    # With a loader process: it leaves signals to its parent, which must still end
+    options = ("SOLVER.MAX_ITER", 2000, "SOLVER.CHECKPOINT_PERIOD", 0, "DATALOADER.NUM_WORKERS", 1)
     flags = ["--num-cpu-procs", str(processes)] if processes > 1 else []
     output = tmp_path / "stopped"
     process = subprocess.Popen(
