@@ -28,6 +28,7 @@ def add_centernet_config(cfg: CN) -> None:
     _add_second_stage(cfg)
     _add_backbones(cfg)
     _add_input(cfg)
+    _add_data_loader(cfg)
     _add_training(cfg)
 
 
@@ -159,6 +160,23 @@ def _add_backbones(cfg: CN) -> None:
 def _add_input(cfg: CN) -> None:
     # Boxes may stick out of a cropped image; their centres are moved inside for the targets
     cfg.INPUT.NOT_CLAMP_BOX = False
+    # Resizing in training: "EfficientDetResizeCrop", or "ResizeShortestEdge" and "" (Detectron2's)
+    cfg.INPUT.CUSTOM_AUG = ""
+    # Side in pixels of the square that EfficientDetResizeCrop scales to and crops
+    cfg.INPUT.TRAIN_SIZE = 640
+    # Longer side of a test image in pixels, where TEST_INPUT_TYPE is "square"
+    cfg.INPUT.TEST_SIZE = 640
+    # Least and greatest random scale of EfficientDetResizeCrop
+    cfg.INPUT.SCALE_RANGE = (0.1, 2.0)
+    # Size of test images: "default" (MIN_SIZE_TEST, MAX_SIZE_TEST) or "square" (TEST_SIZE)
+    cfg.INPUT.TEST_INPUT_TYPE = "default"
+
+
+def _add_data_loader(cfg: CN) -> None:
+    # Give each record the place of its data set in DATASETS.TRAIN, as MultiDatasetSampler needs
+    cfg.DATALOADER.SOURCE_AWARE = False
+    # Share of each data set of DATASETS.TRAIN with MultiDatasetSampler
+    cfg.DATALOADER.DATASET_RATIO = [1, 1]
 
 
 def _add_training(cfg: CN) -> None:
