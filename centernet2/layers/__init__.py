@@ -1,12 +1,14 @@
 """Operators with no notion of a detector."""
 
-from .deform_conv import ModulatedDeformConv
+from .deform_conv import DeformConv, ModulatedDeformConv, split_offsets
 from .distance_box_loss import box_loss_per_location, distance_box_loss
 from .heatmap_loss import heatmap_focal_loss
 
 __all__ = [
+    "DeformConv",
     "ModulatedDeformConv",
     "box_loss_per_location",
     "distance_box_loss",
     "heatmap_focal_loss",
+    "split_offsets",
 ]

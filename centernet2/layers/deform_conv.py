@@ -1,31 +1,107 @@
-"""Modulated deformable convolution (DCNv2) on torchvision's operator, on CPU and GPU."""
+"""Deformable convolutions (DCN, DCNv2) on torchvision's operator, on CPU and GPU."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
-from torchvision.ops import deform_conv2d
+from torchvision.ops import DeformConv2d, deform_conv2d
 
-__all__ = ["ModulatedDeformConv"]
+__all__ = ["DeformConv", "ModulatedDeformConv", "split_offsets"]
 
 
-class _DeformWeight(nn.Module):
-    """The convolution's own parameters, under the name that checkpoints use."""
+def split_offsets(prediction: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The offsets and the mask from the output of the convolution that predicts both.
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int, bias: bool) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(out_channels, in_channels, kernel_size, kernel_size))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+    Args:
+        prediction: ``(B, 3 * g * k * k, H, W)`` for a ``k`` x ``k`` kernel and ``g`` deformable
+            groups: first the offsets, (y, x) of each tap interleaved, then the mask's logits.
+
+    Returns:
+        The offsets ``(B, 2 * g * k * k, H, W)`` in pixels and the mask ``(B, g * k * k, H, W)`` in
+        [0, 1].
+    """
+    taps = prediction.shape[1] // 3
+    offsets, mask = prediction.split([2 * taps, taps], dim=1)
+    return offsets, mask.sigmoid()
+
+
+class DeformConv(DeformConv2d):
+    """A deformable convolution of given offsets, modulated if a mask is given too.
+
+    Takes the place of both ``DeformConv`` and ``ModulatedDeformConv`` of ``detectron2.layers``,
+    which need Detectron2's compiled code and a GPU: same arguments, parameters and initial values.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = False,
+        norm: nn.Module | None = None,
+        activation: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        """
+        Args:
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias: as in
+                a convolution.
+            deformable_groups: groups of input channels, each with its own offsets.
+            norm, activation: applied to the result.
+        """
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias
+        )
+        self.deformable_groups = deformable_groups
+        self.norm = norm
+        self.activation = activation
+
+    def reset_parameters(self) -> None:
         nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def forward(
+        self, x: torch.Tensor, offset: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Args:
+            x: ``(B, in_channels, H, W)``.
+            offset: ``(B, 2 * deformable_groups * k * k, H', W')``, (y, x) of each tap, in pixels.
+            mask: ``(B, deformable_groups * k * k, H', W')``.
+
+        Returns:
+            ``(B, out_channels, H', W')`` in the type of ``x``.
+        """
+        # The operator wants one type for all, which autocast does not arrange, and sampling
+        # positions need more than half precision
+        dtype = torch.promote_types(self.weight.dtype, torch.float32)
+        result = deform_conv2d(
+            x.to(dtype),
+            offset.to(dtype),
+            self.weight.to(dtype),
+            None if self.bias is None else self.bias.to(dtype),
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            mask=None if mask is None else mask.to(dtype),
+        ).to(x.dtype)
+        if self.norm is not None:
+            result = self.norm(result)
+        return result if self.activation is None else self.activation(result)
 
 
 class ModulatedDeformConv(nn.Module):
     """A deformable convolution together with the convolution that predicts its offsets.
 
-    Parameters are named ``offset.{weight,bias}`` (``3 * k * k`` outputs: offsets (y, x) of each
-    tap interleaved, then mask logits) and ``conv.weight`` (and ``conv.bias``).
+    Parameters are named ``offset.{weight,bias}`` (see :func:`split_offsets` for its outputs) and
+    ``conv.weight`` (and ``conv.bias``). The offsets start at 0, the mask at 0.5.
 
     Shape: ``(B, in_channels, H, W)`` to ``(B, out_channels, H', W')``.
     """
@@ -40,26 +116,12 @@ class ModulatedDeformConv(nn.Module):
         bias: bool = False,
     ) -> None:
         super().__init__()
-        self.stride, self.padding = stride, padding
-        self.taps = kernel_size * kernel_size
-        self.offset = nn.Conv2d(in_channels, 3 * self.taps, kernel_size, stride, padding)
-        self.conv = _DeformWeight(in_channels, out_channels, kernel_size, bias)
+        self.offset = nn.Conv2d(in_channels, 3 * kernel_size**2, kernel_size, stride, padding)
+        self.conv = DeformConv(
+            in_channels, out_channels, kernel_size, stride=stride, padding=padding, bias=bias
+        )
         nn.init.zeros_(self.offset.weight)
         nn.init.zeros_(self.offset.bias)  # type: ignore[arg-type]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        offsets, mask = self.offset(x).split([2 * self.taps, self.taps], dim=1)
-        weight = self.conv.weight
-        # torchvision's operator wants one dtype for all, which autocast does not arrange
-        return deform_conv2d(
-            x.to(weight.dtype),
-            offsets.to(weight.dtype),
-            weight,
-            self.conv.bias,
-            stride=self.stride,
-            padding=self.padding,
-            mask=mask.to(weight.dtype).sigmoid(),
-        )
-
-    def extra_repr(self) -> str:
-        return f"taps={int(math.sqrt(self.taps))}x{int(math.sqrt(self.taps))}, stride={self.stride}"
+        return self.conv(x, *split_offsets(self.offset(x)))
