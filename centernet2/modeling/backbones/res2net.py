@@ -12,8 +12,10 @@ from detectron2.modeling.backbone import FPN, ResNet
 from fvcore.nn.weight_init import c2_msra_fill
 from torch import nn
 
+from centernet2.errors import UserError
 from centernet2.layers import DeformConv, split_offsets
 
+from .bifpn import BiFPN
 from .resnet_fpn import pyramid
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Res2NetStem",
     "build_p67_res2net_fpn_backbone",
     "build_res2net_backbone",
+    "build_res2net_bifpn_backbone",
 ]
 
 SCALE = 4  # groups of channels that a block's 3x3 convolutions work on one after the other
@@ -189,12 +192,12 @@ def build_res2net_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
     ``WIDTH_PER_GROUP`` is the width of one of the four groups in the first stage (26 in "26w4s").
 
     Raises:
-        ValueError: if ``DEPTH`` is not 50, 101 or 152.
+        UserError: if ``DEPTH`` is not 50, 101 or 152.
     """
     c = cfg.MODEL.RESNETS
     if c.DEPTH not in BLOCKS_PER_STAGE:
-        raise ValueError(
-            f"MODEL.RESNETS.DEPTH is {c.DEPTH}; of Res2Net there are {list(BLOCKS_PER_STAGE)}"
+        raise UserError(
+            f"MODEL.RESNETS.DEPTH is {c.DEPTH}; of Res2Net there are {list(BLOCKS_PER_STAGE)}."
         )
     in_channels, out_channels = c.STEM_OUT_CHANNELS, c.RES2_OUT_CHANNELS
     bottleneck_channels = c.NUM_GROUPS * c.WIDTH_PER_GROUP * SCALE
@@ -229,3 +232,18 @@ def build_res2net_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
 def build_p67_res2net_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """Res2Net with P3-P7."""
     return pyramid(cfg, build_res2net_backbone(cfg, input_shape), extra_levels=True)
+
+
+@BACKBONE_REGISTRY.register()
+def build_res2net_bifpn_backbone(cfg: Any, input_shape: ShapeSpec) -> BiFPN:
+    """Res2Net with a BiFPN of five levels, P3-P7; reads ``MODEL.BIFPN`` as well."""
+    c = cfg.MODEL.BIFPN
+    return BiFPN(
+        build_res2net_backbone(cfg, input_shape),
+        cfg.MODEL.FPN.IN_FEATURES,
+        c.OUT_CHANNELS,
+        c.NORM,
+        num_levels=c.NUM_LEVELS,
+        num_bifpn=c.NUM_BIFPN,
+        separable_conv=c.SEPARABLE_CONV,
+    )
