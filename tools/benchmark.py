@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.data import build_detection_test_loader
 from detectron2.modeling import build_model
 from detectron2.utils.events import EventStorage
 
@@ -47,7 +46,7 @@ def prepare(config: str, mode: str, overrides: list[str], rounds: int) -> Callab
     Checkpointer(model).load(cfg.MODEL.WEIGHTS)
 
     if mode == "inference":
-        loader = build_detection_test_loader(cfg, cfg.DATASETS.TEST[0])
+        loader = Trainer.build_test_loader(cfg, cfg.DATASETS.TEST[0])
         batches = list(islice(loader, rounds))
         model.eval()
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetMapper
 from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from centernet2.data.mapper import DetectionMapper
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.training_set import load_training_set
 from centernet2.errors import UserError
@@ -216,7 +216,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
 
     Args:
         cfg: reads DATASETS.TRAIN, DATALOADER, INPUT and SOLVER.IMS_PER_BATCH.
-        mapper: default: Detectron2's ``DatasetMapper(cfg, is_train=True)``.
+        mapper: default: ``DetectionMapper(cfg, is_train=True)``.
 
     Raises:
         UserError: for a data set that is unknown, absent or empty, an unknown sampler, or a
@@ -232,7 +232,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
     records, repeat_factors = load_training_set(cfg)
     return TrainLoader(
         records,
-        mapper or DatasetMapper(cfg, is_train=True),
+        mapper or DetectionMapper(cfg, is_train=True),
         repeat_factors=repeat_factors,
         batch_size=batch_size,
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,

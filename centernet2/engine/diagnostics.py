@@ -113,8 +113,7 @@ def out_of_memory_report(
     advice = [
         f"SOLVER.IMS_PER_BATCH (now {per_step}; SOLVER.ACCUMULATION_STEPS "
         f"{2 * cfg.SOLVER.ACCUMULATION_STEPS} with half of it keeps the recipe)",
-        f"INPUT.MIN_SIZE_TRAIN (now {_brief(cfg.INPUT.MIN_SIZE_TRAIN)}) and INPUT.MAX_SIZE_TRAIN "
-        f"(now {cfg.INPUT.MAX_SIZE_TRAIN})",
+        _train_sizes(cfg),
     ]
     if not cfg.SOLVER.AMP.ENABLED:
         advice.append("or set SOLVER.AMP.ENABLED True")
@@ -126,9 +125,18 @@ def out_of_memory_report(
 
 def out_of_memory_in_test(cfg: CfgNode) -> str:
     """Say which keys make evaluation smaller."""
+    square = cfg.INPUT.TEST_INPUT_TYPE == "square"
+    keys = ["TEST_SIZE"] if square else ["MIN_SIZE_TEST", "MAX_SIZE_TEST"]
+    sizes = " and ".join(f"INPUT.{key} (now {cfg.INPUT[key]})" for key in keys)
+    return f"Out of memory while evaluating on {cfg.MODEL.DEVICE}: turn down {sizes}."
+
+
+def _train_sizes(cfg: CfgNode) -> str:
+    if cfg.INPUT.CUSTOM_AUG == "EfficientDetResizeCrop":
+        return f"INPUT.TRAIN_SIZE (now {cfg.INPUT.TRAIN_SIZE})"
     return (
-        f"Out of memory while evaluating on {cfg.MODEL.DEVICE}: turn down INPUT.MIN_SIZE_TEST "
-        f"(now {cfg.INPUT.MIN_SIZE_TEST}) and INPUT.MAX_SIZE_TEST (now {cfg.INPUT.MAX_SIZE_TEST})."
+        f"INPUT.MIN_SIZE_TRAIN (now {_brief(cfg.INPUT.MIN_SIZE_TRAIN)}) and INPUT.MAX_SIZE_TRAIN "
+        f"(now {cfg.INPUT.MAX_SIZE_TRAIN})"
     )
 
 

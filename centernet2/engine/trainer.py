@@ -21,6 +21,7 @@ from detectron2.utils.events import EventStorage, EventWriter
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
+from centernet2.data.mapper import DetectionMapper
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_num_classes, check_test_sets
 from centernet2.engine.data_loader import build_train_loader
@@ -359,8 +360,9 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """Detectron2's loader of one image at a time."""
-        return build_detection_test_loader(cfg, dataset_name)
+        """Detectron2's loader of one image at a time, with INPUT.TEST_INPUT_TYPE's size."""
+        mapper = DetectionMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

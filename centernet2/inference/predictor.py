@@ -13,6 +13,7 @@ from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
+from centernet2.data.augmentation import build_augmentation
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.defaults import choose_device
 from centernet2.errors import UserError
@@ -47,8 +48,9 @@ class Predictor:
     weights without running code from them and applies one score threshold to every kind of model.
 
     Args:
-        cfg: ``MODEL.WEIGHTS`` are loaded, ``INPUT.MIN_SIZE_TEST``, ``INPUT.MAX_SIZE_TEST`` and
-            ``INPUT.FORMAT`` applied. ``MODEL.DEVICE`` "cuda" becomes "cpu" where there is no GPU.
+        cfg: ``MODEL.WEIGHTS`` are loaded, the test sizes of ``INPUT`` (TEST_INPUT_TYPE and the keys
+            it stands for) and ``INPUT.FORMAT`` applied, as in evaluation. ``MODEL.DEVICE`` "cuda"
+            becomes "cpu" where there is no GPU.
         threshold: least score of a detection; default: as configured.
 
     Example::
@@ -68,7 +70,7 @@ class Predictor:
         self.threshold = threshold
         self.model = build_model(cfg).eval()
         Checkpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        self._resize = T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
+        self._resize = T.AugmentationList(build_augmentation(cfg, is_train=False))
         datasets = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
         self.metadata = MetadataCatalog.get(datasets[0] if datasets else "__unused")
 
@@ -122,8 +124,9 @@ class Predictor:
         height, width = image.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             image = image[:, :, ::-1]
-        image = self._resize.get_transform(image).apply_image(image)
-        tensor = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        resized = T.AugInput(image)
+        self._resize(resized)
+        tensor = torch.from_numpy(np.ascontiguousarray(resized.image.transpose(2, 0, 1)))
         return {"image": tensor, "height": height, "width": width}
 
     def _select(self, detections: Instances) -> Instances:
