@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, read without running code.
+"""Checkpoints: written whole or not at all, read without running code, told where they differ.
 
 What a checkpoint holds: ``model`` is what evaluation measured and what should be deployed. With
 SOLVER.EMA.ENABLED that is the moving average, and ``train_model`` beside it holds the weights in
@@ -8,13 +8,9 @@ on, ``iteration`` the iteration that had just finished.
 
 from __future__ import annotations
 
-import io
 import logging
 import os
-import pickle
-import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import parse_qs, urlparse
@@ -25,102 +21,20 @@ from torch import nn
 
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.ema import ModelEma
+from centernet2.engine.weights_file import load_weights_file
+from centernet2.engine.weights_match import WeightsMatch, pixel_differences, set_aside
 from centernet2.errors import UserError
 
 __all__ = ["Checkpointer", "load_weights_file"]
 
 logger = logging.getLogger(__name__)
 
-# What NumPy arrays are made of in a pickle, under the names of NumPy 1 and 2.
-_ARRAY_PARTS = {
-    ("collections", "OrderedDict"),
-    ("_codecs", "encode"),
-    ("numpy", "ndarray"),
-    ("numpy", "dtype"),
-    ("numpy.core.multiarray", "_reconstruct"),
-    ("numpy.core.multiarray", "scalar"),
-    ("numpy._core.multiarray", "_reconstruct"),
-    ("numpy._core.multiarray", "scalar"),
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it refers to {module}.{name}")
-        return super().find_class(module, name)
-
-
-def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a checkpoint of tensors and plain values; nothing in the file is executed.
-
-    Args:
-        path: ``.safetensors``, Detectron2 model-zoo ``.pkl``, or anything of ``torch.save``.
-
-    Returns:
-        A dict with the weights under ``model``. Tensors are on the CPU.
-
-    Raises:
-        UserError: if the file is damaged, or holds objects other than arrays and plain values.
-    """
-    name = os.fspath(path)
-    try:
-        if name.endswith(".safetensors"):
-            return _read_safetensors(name)
-        if name.endswith(".pkl"):
-            return _read_model_zoo_pickle(name)
-        loaded = torch.load(name, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"Unsupported global: GLOBAL ([\w.]+)", str(error))
-        reason = f"it refers to {named[1]}" if named else str(error).splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{name}: refused, because it holds Python objects other than weights, which could "
-            f"run code ({reason}). Save its state_dict() alone, or as .safetensors."
-        ) from error
-    except UserError:
-        raise
-    except Exception as error:  # zip, EOF, struct, safetensors errors: all mean a bad file
-        raise UserError(
-            f"{name} cannot be read as a checkpoint; it may be cut short ({error})."
-        ) from error
-    if name.endswith(".pyth"):
-        return _from_pycls(name, loaded)
-    if not isinstance(loaded, dict):
-        raise UserError(f"{name} holds a {type(loaded).__name__} instead of named weights.")
-    return loaded if "model" in loaded else {"model": loaded}
-
-
-def _read_safetensors(name: str) -> dict[str, Any]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError as error:
-        raise UserError(f"{name}: install the package safetensors to read it.") from error
-    return {"model": load_file(name)}
-
-
-def _read_model_zoo_pickle(name: str) -> dict[str, Any]:
-    data = _ArrayUnpickler(io.BytesIO(Path(name).read_bytes()), encoding="latin1").load()
-    if not isinstance(data, dict):
-        raise UserError(f"{name} holds a {type(data).__name__} instead of named weights.")
-    if "model" in data and "__author__" in data:
-        return data
-    # Caffe2 / Detectron1: detectors keep their arrays under "blobs", ImageNet models do not.
-    blobs = data.get("blobs", data)
-    weights = {k: v for k, v in blobs.items() if not k.endswith("_momentum")}
-    return {"model": weights, "__author__": "Caffe2", "matching_heuristics": True}
-
-
-def _from_pycls(name: str, loaded: Any) -> dict[str, Any]:
-    if not isinstance(loaded, dict) or "model_state" not in loaded:
-        raise UserError(f"{name}: a .pyth file must hold 'model_state', as pycls writes it.")
-    weights = {
-        k: v for k, v in loaded["model_state"].items() if not k.endswith("num_batches_tracked")
-    }
-    return {"model": weights, "__author__": "pycls", "matching_heuristics": True}
-
 
 class Checkpointer(DetectionCheckpointer):
     """Detectron2's checkpointer with atomic writes, safe reads and an optional moving average.
+
+    Weights of another number of classes load without their class layers, with one warning; a file
+    of which nothing fits is refused. After :meth:`load`, ``match`` tells what became of each name.
 
     Args:
         model: the model, wrapped in DistributedDataParallel or not.
@@ -140,8 +54,10 @@ class Checkpointer(DetectionCheckpointer):
         **checkpointables: Any,
     ) -> None:
         super().__init__(model, save_dir, save_to_disk=save_to_disk, **checkpointables)
+        self.match: WeightsMatch | None = None
         self._ema = ema
         self._resuming = False
+        self._file = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``name.pth`` with the whole state, then make ``last_checkpoint`` point to it."""
@@ -179,13 +95,15 @@ class Checkpointer(DetectionCheckpointer):
         """Load weights and, unless ``checkpointables=[]``, everything else that was saved.
 
         Raises:
-            UserError: if the file is absent, cannot be fetched, is damaged or is unsafe.
+            UserError: if the file is absent, cannot be fetched, is damaged, is unsafe or fits
+                the model in no name.
         """
         wanted = args[0] if args else kwargs.get("checkpointables")
         self._resuming = wanted is None and "trainer" in self.checkpointables
         if not path:
             logger.info("Starting from random weights.")
             return {}
+        self._file = path
         self._check_present(path)
         return super().load(path, *args, **kwargs)
 
@@ -218,8 +136,41 @@ class Checkpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         trained = checkpoint.pop("train_model", None)
+        average = None
         if self._resuming and trained is not None:
-            if self._ema is not None:
-                self._ema.load_state_dict(checkpoint["model"], updates=0)
-            checkpoint["model"] = trained
-        return super()._load_model(checkpoint)
+            average, checkpoint["model"] = checkpoint["model"], trained
+        weights = checkpoint["model"]
+        names = list(weights)
+        state = self.model.state_dict()
+        pixels = pixel_differences(weights, self.model)
+        for sentence in pixels:
+            logger.warning("%s: %s", self._file, sentence)
+        aside = set_aside(weights, state)
+        if aside.classes and self._resuming:
+            raise UserError(
+                f"{self._file} cannot be resumed: {aside.classes}. To start from it anew, name it "
+                "in MODEL.WEIGHTS and leave --resume out."
+            )
+        if average is not None and self._ema is not None:
+            self._ema.load_state_dict(average, updates=0)
+        incompatible = super()._load_model(checkpoint)
+        match = WeightsMatch.of(incompatible, state, names, aside, pixels)
+        self.match = match
+        if not match.matched:
+            raise UserError(
+                f"{self._file} is of another architecture: none of its {len(names)} weights (such "
+                f"as {names[0]}) fits this model (which has {next(iter(state))}). Take the config "
+                "that it was trained with; if it holds a backbone alone, write "
+                "?matching_heuristics=True behind its name."
+            )
+        if match.foreign:
+            logger.warning("%s: %s", self._file, match.foreign)
+        if aside.classes:
+            logger.warning(
+                "%s: %s. RE-INITIALISED, to be trained before use: %s.",
+                self._file,
+                aside.classes,
+                ", ".join(aside.layers),
+            )
+        logger.info("%d of the model's %d weights are loaded.", len(match.matched), len(state))
+        return incompatible._replace(missing_keys=match.missing)

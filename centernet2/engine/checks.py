@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from centernet2.engine.training_set import check_datasets
 from centernet2.errors import UserError
 
-__all__ = ["check_num_classes", "check_test_sets"]
+__all__ = ["check_num_classes", "check_test_sets", "class_counts"]
 
 _ONE_STAGE_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
@@ -27,7 +27,7 @@ def check_num_classes(cfg: CfgNode, dataset: str) -> None:
     names = MetadataCatalog.get(dataset).get("thing_classes")
     if names is None:
         return
-    for key, number in _class_counts(cfg).items():
+    for key, number in class_counts(cfg).items():
         if number != len(names):
             raise UserError(
                 f"{key} is {number}, but data set '{dataset}' has {len(names)} classes "
@@ -36,7 +36,8 @@ def check_num_classes(cfg: CfgNode, dataset: str) -> None:
             )
 
 
-def _class_counts(cfg: CfgNode) -> dict[str, int]:
+def class_counts(cfg: CfgNode) -> dict[str, int]:
+    """Number of classes of the model, by each key that it reads it from."""
     architecture = cfg.MODEL.META_ARCHITECTURE
     keys = []
     if architecture in _ONE_STAGE_KEYS:
