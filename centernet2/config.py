@@ -156,6 +156,36 @@ def _add_backbones(cfg: CN) -> None:
     # Feature maps to return: "res2" (stride 4) to "res5" (stride 32)
     c.OUT_FEATURES = ["res3", "res4", "res5"]
 
+    cfg.MODEL.DLA = CN()
+    c = cfg.MODEL.DLA
+    # Layers of DLA: 34 or 60
+    c.NUM_LAYERS = 34
+    # Normalisation: "BN", "FrozenBN", "SyncBN", "GN"
+    c.NORM = "BN"
+    # Feature maps of build_dla_backbone; "dla2" (stride 4) alone unless MS_OUTPUT
+    c.OUT_FEATURES = ["dla2"]
+    # Up-sample the maps of build_dla_backbone by deformable aggregation
+    c.USE_DLA_UP = True
+    # Let build_dla_backbone return several strides instead of joining all at stride 4
+    c.MS_OUTPUT = False
+    # Feature maps that build_dlaup_backbone aggregates, fine to coarse
+    c.DLAUP_IN_FEATURES = ["dla3", "dla4", "dla5"]
+    # Convolutions of build_dlaup_backbone: "conv" (1x1) or "dcn" (deformable 3x3)
+    c.DLAUP_NODE = "conv"
+
+    cfg.MODEL.BIFPN = CN()
+    c = cfg.MODEL.BIFPN
+    # Levels of the pyramid, three of them from the backbone (builders named p35 always have 3)
+    c.NUM_LEVELS = 5
+    # Layers of the pyramid, each top-down and bottom-up
+    c.NUM_BIFPN = 6
+    # Normalisation in the pyramid: "GN", "BN", "SyncBN", or "" for none
+    c.NORM = "GN"
+    # Channels of all levels
+    c.OUT_CHANNELS = 160
+    # Split 3x3 convolutions into depth-wise and point-wise ones (not in the fcos builders)
+    c.SEPARABLE_CONV = False
+
 
 def _add_input(cfg: CN) -> None:
     # Boxes may stick out of a cropped image; their centres are moved inside for the targets

@@ -1,11 +1,26 @@
 """Backbones, registered with Detectron2 by name."""
 
+from . import bifpn_backbones, dla_fpn
 from .bifpn import BiFPN
 from .deform_resnet import use_torchvision_deform_conv
+from .dla import DLA
+from .dla_up import DLAUp, UpsampledDLA
+from .fcos_bifpn import FcosBiFPN
 from .mobilenetv2 import MobileNetV2
 from .res2net import build_res2net_backbone
 from .resnet_fpn import pyramid
 
-__all__ = ["BiFPN", "MobileNetV2", "build_res2net_backbone", "pyramid"]
+__all__ = [
+    "DLA",
+    "BiFPN",
+    "DLAUp",
+    "FcosBiFPN",
+    "MobileNetV2",
+    "UpsampledDLA",
+    "bifpn_backbones",
+    "build_res2net_backbone",
+    "dla_fpn",
+    "pyramid",
+]
 
 use_torchvision_deform_conv()

@@ -1,4 +1,4 @@
-"""A bidirectional feature pyramid on a backbone, with maps halved by 2x2 max-pooling."""
+"""A bidirectional feature pyramid on a backbone, with 2x2 max-pooling."""
 
 from __future__ import annotations
 
