@@ -37,14 +37,21 @@ Sample = tuple[int, int]
 _REPLACEMENTS = 10  # images tried in place of one that the mapper rejects
 
 
-def sample_stream(repeat_factors: torch.Tensor, seed: int) -> Iterator[int]:
+def sample_stream(
+    repeat_factors: torch.Tensor, seed: int, replacement: bool = False
+) -> Iterator[int]:
     """Image indices without end: one shuffled epoch after the other.
 
     Args:
         repeat_factors: (images,) how often an image appears in an epoch on average; the
             fractional part is rounded at random anew in each epoch.
         seed: equal seeds give equal streams.
+        replacement: instead, draw each index on its own with probabilities in proportion to
+            ``repeat_factors``.
     """
+    if replacement:
+        yield from _drawn_stream(repeat_factors, seed)
+        return
     whole = repeat_factors.trunc()
     fraction = repeat_factors - whole
     for epoch in itertools.count():
@@ -52,6 +59,14 @@ def sample_stream(repeat_factors: torch.Tensor, seed: int) -> Iterator[int]:
         extra = torch.rand(len(fraction), generator=generator) < fraction
         indices = torch.arange(len(whole)).repeat_interleave((whole + extra).long())
         yield from indices[torch.randperm(len(indices), generator=generator)].tolist()
+
+
+def _drawn_stream(weights: torch.Tensor, seed: int) -> Iterator[int]:
+    # float64: the sum over a million images would swallow single weights in float32.
+    weights = weights.double()
+    for drawing in itertools.count():
+        generator = torch.Generator().manual_seed(derive_seed(seed, drawing))
+        yield from torch.multinomial(weights, len(weights), True, generator=generator).tolist()
 
 
 class BatchSampler(Sampler[list[Sample]]):
@@ -66,6 +81,7 @@ class BatchSampler(Sampler[list[Sample]]):
         rank: number of this process.
         world_size: number of processes. The parts of all processes together are the batch that
             a single process would get.
+        replacement: see :func:`sample_stream`.
     """
 
     def __init__(
@@ -77,8 +93,10 @@ class BatchSampler(Sampler[list[Sample]]):
         start_batch: int = 0,
         rank: int = 0,
         world_size: int = 1,
+        replacement: bool = False,
     ) -> None:
         self._repeat_factors = repeat_factors
+        self._replacement = replacement
         self._groups = groups
         self._batch_size = batch_size
         self._seed = seed
@@ -92,7 +110,8 @@ class BatchSampler(Sampler[list[Sample]]):
 
     def _global_batches(self) -> Iterator[list[Sample]]:
         waiting: dict[int, list[Sample]] = defaultdict(list)
-        for place, index in enumerate(sample_stream(self._repeat_factors, self._seed)):
+        stream = sample_stream(self._repeat_factors, self._seed, self._replacement)
+        for place, index in enumerate(stream):
             group = self._groups[index]
             waiting[group].append((index, place))
             if len(waiting[group]) == self._batch_size:
@@ -142,6 +161,7 @@ class TrainLoader:
         batch_size: images of a batch over all processes.
         aspect_ratio_grouping: whether a batch holds only landscape or only portrait images.
         num_workers: loading processes; 0 loads in this one.
+        replacement: see :func:`sample_stream`.
     """
 
     def __init__(
@@ -153,6 +173,7 @@ class TrainLoader:
         batch_size: int,
         aspect_ratio_grouping: bool = True,
         num_workers: int = 0,
+        replacement: bool = False,
     ) -> None:
         self._groups = [
             int(aspect_ratio_grouping and r.get("width", 0) > r.get("height", 0)) for r in records
@@ -161,6 +182,7 @@ class TrainLoader:
         self._dataset = DatasetFromList(records, copy=False)
         self._mapper = mapper
         self._repeat_factors = repeat_factors
+        self._replacement = replacement
         self._batch_size = batch_size
         self._num_workers = num_workers
         self._seed = 0
@@ -185,6 +207,7 @@ class TrainLoader:
             self._start_batch,
             comm.get_rank(),
             comm.get_world_size(),
+            self._replacement,
         )
         loader: DataLoader[Any] = DataLoader(
             _SeededSamples(self._dataset, self._mapper, self._seed),
@@ -229,12 +252,13 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
             f"SOLVER.IMS_PER_BATCH is {batch_size}; it must be a multiple of the number of "
             f"processes ({world_size})."
         )
-    records, repeat_factors = load_training_set(cfg)
+    training_set = load_training_set(cfg)
     return TrainLoader(
-        records,
+        training_set.records,
         mapper or DetectionMapper(cfg, is_train=True),
-        repeat_factors=repeat_factors,
+        repeat_factors=training_set.factors,
         batch_size=batch_size,
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        replacement=training_set.replacement,
     )

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import logging
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
+from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
+from centernet2.engine.sampling_weights import class_aware_weights, data_set_weights
 from centernet2.errors import UserError
 
-__all__ = ["check_datasets", "load_training_set"]
+__all__ = ["TrainingSet", "check_datasets", "load_training_set"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,14 +38,24 @@ def check_datasets(names: tuple[str, ...] | list[str], key: str) -> None:
             raise UserError(f"{key}: no data set '{name}' is registered; {hint}")
 
 
-def load_training_set(cfg: CfgNode) -> tuple[list[dict[str, Any]], torch.Tensor]:
-    """Load DATASETS.TRAIN and work out the sampler's repeat factors.
+class TrainingSet(NamedTuple):
+    """Images to train on."""
 
-    Returns:
-        The data set dicts, and for each how often it appears in an epoch: (images,) float.
+    records: list[dict[str, Any]]
+    """Detectron2 data set dicts; with DATALOADER.SOURCE_AWARE, ``dataset_source`` is the place of
+    the data set in DATASETS.TRAIN."""
+    factors: torch.Tensor
+    """(images,) float: how often each appears in an epoch, or its weight in drawing."""
+    replacement: bool
+    """Whether images are drawn with replacement by their weights."""
+
+
+def load_training_set(cfg: CfgNode) -> TrainingSet:
+    """Load DATASETS.TRAIN and work out how often DATALOADER.SAMPLER_TRAIN shows each image.
 
     Raises:
-        UserError: for an unknown, absent or empty data set, or an unknown sampler.
+        UserError: for an unknown, absent or empty data set, data sets of different classes, an
+            unknown sampler, or one that cannot work with these data.
     """
     names = list(cfg.DATASETS.TRAIN)
     if not names:
@@ -55,8 +67,12 @@ def load_training_set(cfg: CfgNode) -> tuple[list[dict[str, Any]], torch.Tensor]
             f"DATALOADER.SAMPLER_TRAIN is '{sampler}'; choose one of {', '.join(_SAMPLERS)}."
         )
     parts = [_load(cfg, [name], i) for i, name in enumerate(names)]
+    _check_same_classes(names)
+    if cfg.DATALOADER.SOURCE_AWARE:
+        parts = [[{**r, "dataset_source": k} for r in part] for k, part in enumerate(parts)]
     factors = torch.cat(_SAMPLERS[sampler](cfg, parts))
-    return [record for part in parts for record in part], factors
+    records = [record for part in parts for record in part]
+    return TrainingSet(records, factors, sampler in _WITH_REPLACEMENT)
 
 
 def _load(cfg: CfgNode, names: list[str], number: int) -> list[dict[str, Any]]:
@@ -79,6 +95,20 @@ def _load(cfg: CfgNode, names: list[str], number: int) -> list[dict[str, Any]]:
             f"Data set '{names[0]}' has no image to train on ({error}); "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images without objects."
         ) from error
+
+
+def _check_same_classes(names: list[str]) -> None:
+    known = {name: MetadataCatalog.get(name).get("thing_classes") for name in names}
+    first = known[names[0]]
+    for name, classes in known.items():
+        if first and classes and list(classes) != list(first):
+            pairs = list(itertools.zip_longest(first, classes, fillvalue="nothing"))
+            place = next(i for i, (a, b) in enumerate(pairs) if a != b)
+            raise UserError(
+                f"DATASETS.TRAIN: '{names[0]}' and '{name}' have different classes (number {place} "
+                f"is '{pairs[place][0]}' in one, '{pairs[place][1]}' in the other); give their "
+                "annotation files the same categories."
+            )
 
 
 _Parts = list[list[dict[str, Any]]]
@@ -124,6 +154,30 @@ def _random_subset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
     return [factors]
 
 
+def _class_aware(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    weights = class_aware_weights([record for part in parts for record in part])
+    if not weights.any():
+        raise UserError(
+            "DATALOADER.SAMPLER_TRAIN ClassAwareSampler has nothing to draw: no image of "
+            f"{', '.join(cfg.DATASETS.TRAIN)} has an annotation."
+        )
+    return [weights]
+
+
+def _multi_dataset(cfg: CfgNode, parts: _Parts) -> list[torch.Tensor]:
+    if not cfg.DATALOADER.SOURCE_AWARE:
+        raise UserError(
+            "DATALOADER.SAMPLER_TRAIN MultiDatasetSampler needs DATALOADER.SOURCE_AWARE True."
+        )
+    ratio = cfg.DATALOADER.DATASET_RATIO
+    if len(ratio) != len(parts) or min(ratio) < 0 or sum(ratio) <= 0:
+        raise UserError(
+            f"DATALOADER.DATASET_RATIO is {ratio}; it needs one number for each of the "
+            f"{len(parts)} data sets of DATASETS.TRAIN, none below 0 and not all 0."
+        )
+    return data_set_weights([len(part) for part in parts], ratio)
+
+
 def _value(node: CfgNode, name: str) -> Any:
     if name not in node:
         raise UserError(
@@ -147,4 +201,7 @@ _SAMPLERS = {
     "RandomSubsetTrainingSampler": _random_subset,
     "WeightedTrainingSampler": _by_dataset,
     "WeightedCategoryTrainingSampler": _by_dataset_and_category,
+    "ClassAwareSampler": _class_aware,
+    "MultiDatasetSampler": _multi_dataset,
 }
+_WITH_REPLACEMENT = {"ClassAwareSampler", "MultiDatasetSampler"}

@@ -42,6 +42,48 @@ def test_repeat_factors_are_met_on_average() -> None:
         assert counts[index] == pytest.approx(1000 * factor, abs=60)
 
 
+def test_drawing_with_replacement_meets_the_exact_distribution() -> None:
+    weights = torch.tensor([0.5, 0.0, 3.0, 1.0, 0.01], dtype=torch.float64)
+    number = 40_000
+    counts = Counter(take(sample_stream(weights, 0, replacement=True), number))
+    assert counts[1] == 0
+    for index, weight in enumerate((weights / weights.sum()).tolist()):
+        spread = (number * weight * (1 - weight)) ** 0.5
+        assert abs(counts[index] - number * weight) <= 4 * spread
+    # Draws are independent: a pair follows from its parts, within a round and across rounds.
+    stream = take(sample_stream(weights, 1, replacement=True), number)
+    pairs = Counter(zip(stream, stream[1:]))
+    chance = (3.0 / 4.51) ** 2
+    assert abs(pairs[2, 2] - number * chance) <= 6 * (number * chance) ** 0.5
+
+
+def test_small_weights_among_many_images_are_not_swallowed() -> None:
+    """The last of a million images are drawn as their weights say; float32 sums would not."""
+    size, tail = 1_000_000, 100_000
+    weights = torch.ones(size)
+    weights[-tail:] = 1e-2
+    drawn = torch.tensor(take(sample_stream(weights, 0, replacement=True), size))
+    expected = size * tail * 1e-2 / float(weights.double().sum())
+    assert abs(int((drawn >= size - tail).sum()) - expected) <= 4 * expected**0.5
+
+
+def test_drawing_resumes_exactly_and_is_shared_by_processes() -> None:
+    weights = torch.rand(13)
+    groups = [i % 2 for i in range(13)]
+
+    def batches(start: int = 0, rank: int = 0, world: int = 1) -> BatchSampler:
+        return BatchSampler(weights, groups, 4, 9, start, rank, world, replacement=True)
+
+    whole = take(batches(), 40)
+    for start in (1, 7, 33):
+        assert take(batches(start), 40 - start) == whole[start:]
+    for world in (2, 4):
+        parts = [take(batches(5, rank, world), 20) for rank in range(world)]
+        assert [list(itertools.chain(*pieces)) for pieces in zip(*parts)] == whole[5:25]
+    for batch in whole:
+        assert len({groups[index] for index, _ in batch}) == 1
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_parts_of_all_processes_are_the_batch_of_one(grouped: bool) -> None:
     groups = [i % 3 == 0 if grouped else 0 for i in range(17)]
@@ -182,6 +224,73 @@ def test_weighted_samplers(two_sets: None) -> None:
     cfg.DATASETS.TRAIN_REPEAT_FACTOR = [("fex", 3.0)]
     with pytest.raises(UserError, match="TRAIN_REPEAT_FACTOR names"):
         build_train_loader(cfg)
+
+
+def images_shown(loader: TrainLoader, batches: int) -> list[dict[str, Any]]:
+    loader._mapper = lambda record: record
+    loader._num_workers = 0
+    loader.start_at(seed=0, batch=0)
+    return [record for batch in take(loader, batches) for record in batch]
+
+
+def test_class_aware_sampler_shows_each_class_as_often(two_sets: None) -> None:
+    shown = images_shown(built("DATALOADER.SAMPLER_TRAIN", "ClassAwareSampler"), 3000)
+    rare = sum(record["annotations"][0]["category_id"] == 0 for record in shown)
+    assert abs(rare - 3000) <= 4 * (6000 * 0.25) ** 0.5
+
+
+@pytest.mark.parametrize("ratio", ["[1, 1]", "[1, 3]"])
+def test_multi_dataset_sampler_shows_sets_in_their_ratio(two_sets: None, ratio: str) -> None:
+    loader = built("DATALOADER.SAMPLER_TRAIN", "MultiDatasetSampler", "DATALOADER.SOURCE_AWARE",
+                   "True", "DATALOADER.DATASET_RATIO", ratio)  # fmt: skip
+    shown = images_shown(loader, 3000)
+    few = sum(record["dataset_source"] == 0 for record in shown)
+    share = {"[1, 1]": 0.5, "[1, 3]": 0.25}[ratio]
+    assert abs(few - 6000 * share) <= 4 * (6000 * share * (1 - share)) ** 0.5
+    for record in shown:
+        assert record["annotations"][0]["category_id"] == record["dataset_source"]
+
+
+def test_records_know_their_data_set_only_on_demand(two_sets: None) -> None:
+    assert all("dataset_source" not in r for r in images_shown(built(), 8))
+    sources = [r["dataset_source"] for r in images_shown(built("DATALOADER.SOURCE_AWARE=True"), 8)]
+    assert sorted(sources) == [0] * 4 + [1] * 12
+    assert all("dataset_source" not in r for r in DatasetCatalog.get("few"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ((), "MultiDatasetSampler needs DATALOADER.SOURCE_AWARE True"),
+        (("DATALOADER.SOURCE_AWARE=True", "DATALOADER.DATASET_RATIO=[1]"),
+         r"DATASET_RATIO is \[1\]; it needs one number for each of the 2 data sets"),
+        (("DATALOADER.SOURCE_AWARE=True", "DATALOADER.DATASET_RATIO=[1, -1]"), "none below 0"),
+        (("DATALOADER.SOURCE_AWARE=True", "DATALOADER.DATASET_RATIO=[0, 0]"), "not all 0"),
+    ],
+)  # fmt: skip
+def test_mistakes_with_data_set_ratios(
+    two_sets: None, overrides: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        built("DATALOADER.SAMPLER_TRAIN", "MultiDatasetSampler", *overrides)
+
+
+def test_class_aware_sampler_needs_annotations(two_sets: None) -> None:
+    DatasetCatalog.register("bare", lambda: records(3))
+    try:
+        with pytest.raises(UserError, match="nothing to draw: no image of bare has"):
+            built("DATASETS.TRAIN", "('bare',)", "DATALOADER.SAMPLER_TRAIN", "ClassAwareSampler",
+                  "DATALOADER.FILTER_EMPTY_ANNOTATIONS", "False")  # fmt: skip
+    finally:
+        DatasetCatalog.remove("bare")
+        MetadataCatalog.remove("bare")
+
+
+def test_training_sets_of_different_classes_are_refused(two_sets: None) -> None:
+    MetadataCatalog.remove("many")
+    MetadataCatalog.get("many").thing_classes = ["rare", "usual", "odd"]
+    with pytest.raises(UserError, match=r"\(number 1 is 'common' in one, 'usual' in the other\)"):
+        built()
 
 
 def test_sampler_whose_key_this_detectron2_lacks(two_sets: None) -> None:

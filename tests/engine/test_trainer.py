@@ -46,6 +46,16 @@ def assert_same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
         (),
         ("SOLVER.ACCUMULATION_STEPS", 2, "SOLVER.EMA.ENABLED", True, "SOLVER.AMP.ENABLED", True),
         ("DATALOADER.NUM_WORKERS", 2, "SOLVER.EMA.ENABLED", True, "SEED", -1),
+        (
+            "DATALOADER.SAMPLER_TRAIN",
+            "ClassAwareSampler",
+            "INPUT.CUSTOM_AUG",
+            "EfficientDetResizeCrop",
+            "INPUT.TRAIN_SIZE",
+            64,
+            "INPUT.SCALE_RANGE",
+            "(0.7, 1.0)",
+        ),
     ],
 )
 def test_resumed_run_equals_uninterrupted_run_bit_by_bit(
