@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.checkpoint.c2_model_loading import align_and_update_state_dicts
 from torch import nn
 
 from centernet2.engine.atomic import atomic_write
@@ -139,9 +140,16 @@ class Checkpointer(DetectionCheckpointer):
         average = None
         if self._resuming and trained is not None:
             average, checkpoint["model"] = checkpoint["model"], trained
+        state = self.model.state_dict()
+        first = next(iter(checkpoint["model"]))
+        if checkpoint.pop("matching_heuristics", False):
+            # Done here rather than in Detectron2's method, so that the names found are known
+            self._convert_ndarray_to_tensor(checkpoint["model"])
+            checkpoint["model"] = align_and_update_state_dicts(
+                state, checkpoint["model"], checkpoint.get("__author__") == "Caffe2"
+            )
         weights = checkpoint["model"]
         names = list(weights)
-        state = self.model.state_dict()
         pixels = pixel_differences(weights, self.model)
         for sentence in pixels:
             logger.warning("%s: %s", self._file, sentence)
@@ -158,8 +166,8 @@ class Checkpointer(DetectionCheckpointer):
         self.match = match
         if not match.matched:
             raise UserError(
-                f"{self._file} is of another architecture: none of its {len(names)} weights (such "
-                f"as {names[0]}) fits this model (which has {next(iter(state))}). Take the config "
+                f"{self._file} is of another architecture: none of its weights (such as "
+                f"{first}) fits this model (which has {next(iter(state))}). Take the config "
                 "that it was trained with; if it holds a backbone alone, write "
                 "?matching_heuristics=True behind its name."
             )

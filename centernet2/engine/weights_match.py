@@ -93,17 +93,18 @@ class WeightsMatch:
         Args:
             incompatible: what Detectron2's checkpointer returned.
             state: names in the model.
-            file: names in the file.
+            file: names in the file, after any change to the model's.
             aside: entries that were taken out of it before.
             pixels: how pixel statistics differ.
         """
         reshaped = [(n, tuple(a), tuple(b)) for n, a, b in incompatible.incorrect_shapes]
-        held = set(file)
-        # Detectron2 does not call statistics missing that the config gives as well
-        absent = {*incompatible.missing_keys, *(n for n in _PIXELS if n not in held)}
         known = {n for n, _, _ in reshaped} | aside.class_layers.keys()
+        held = set(file)
+        # Detectron2 does not call all that is absent missing: pixel statistics, which the config
+        # gives too, and those of frozen normalisations in the oldest files
+        loaded = held - set(incompatible.missing_keys) - known
         return cls(
-            matched=[n for n in state if n not in absent and n not in known],
+            matched=[n for n in state if n in loaded],
             missing=[n for n in incompatible.missing_keys if n not in known],
             unexpected=list(incompatible.unexpected_keys),
             reshaped=reshaped,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from detectron2.layers import FrozenBatchNorm2d
 from torch import nn
 
 from centernet2.engine import Checkpointer
@@ -165,8 +166,22 @@ def test_nothing_that_fits_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         load(Detector(10), nn.Linear(3, 3).state_dict(), tmp_path)
     text = str(error.value)
-    assert "file.pth is of another architecture: none of its 2 weights (such as weight)" in text
+    assert "file.pth is of another architecture: none of its weights (such as weight)" in text
     assert "?matching_heuristics=True" in text
+
+
+def test_nothing_that_fits_a_model_with_frozen_normalisations(tmp_path: Path) -> None:
+    """They take their statistics as given when the file has none."""
+    model = nn.Sequential(FrozenBatchNorm2d(4))
+    with pytest.raises(UserError, match="another architecture"):
+        load(model, nn.Linear(3, 3).state_dict(), tmp_path)
+
+
+@pytest.mark.parametrize("query", ["", "?matching_heuristics=True"])
+def test_nothing_that_fits_by_heuristics(tmp_path: Path, query: str) -> None:
+    torch.save(nn.Conv2d(2, 3, 1).state_dict(), tmp_path / "file.pth")
+    with pytest.raises(UserError, match=r"none of its weights \(such as weight\)"):
+        Checkpointer(Detector(10)).load(f"{tmp_path}/file.pth{query}")
 
 
 def test_little_that_fits_is_one_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
