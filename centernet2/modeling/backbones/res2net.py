@@ -176,9 +176,7 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, norm: str) -> nn
         in_channels, out_channels, kernel_size=1, bias=False, norm=get_norm(norm, out_channels)
     )
     c2_msra_fill(convolution)
-    return nn.Sequential(
-        nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False), convolution
-    )
+    return nn.Sequential(nn.AvgPool2d(stride, stride, ceil_mode=True), convolution)
 
 
 def _norm(norm: str, channels: int) -> nn.Module:
