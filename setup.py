@@ -42,7 +42,7 @@ setup(
         "matplotlib>=3.5",
         "numpy>=1.22",
         "opencv-python>=4.5",
-        "pillow>=9.0",
+        "pillow>=9.1",
         "pycocotools>=2.0.4",
         "rich>=12.0",
         "safetensors>=0.4",

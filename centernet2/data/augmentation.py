@@ -59,7 +59,7 @@ class EfficientDetResizeCropTransform(T.Transform):
             return self._crop(self._resize.apply_segmentation(segmentation))
         # Pillow samples the same pixels whatever the type, but knows few types.
         labels = Image.fromarray(segmentation.astype(np.int32))
-        resized = labels.resize((self._resize.new_w, self._resize.new_h), Image.NEAREST)
+        resized = labels.resize((self._resize.new_w, self._resize.new_h), Image.Resampling.NEAREST)
         return self._crop(np.asarray(resized)).astype(segmentation.dtype)
 
     def apply_coords(self, coords: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:

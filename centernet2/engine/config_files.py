@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 from detectron2.config import CfgNode
@@ -21,13 +22,13 @@ def merge_file(cfg: CfgNode, path: str) -> None:
     """Merge a YAML file, with the files that it names under ``_BASE_``, into a config.
 
     Raises:
-        UserError: if a file is absent or not plain YAML, a key is unknown, or a value has the
-            wrong type.
+        UserError: if a file is absent or not plain YAML, a key is unknown or stands twice, or a
+            value has the wrong type.
     """
     if not os.path.isfile(path):
         raise UserError(f"There is no config file {path}{_similar_file(path)}.")
     try:
-        loaded = cfg.load_yaml_with_base(path, allow_unsafe=False)
+        loaded = _StrictReader.load_yaml_with_base(path, allow_unsafe=False)
     except yaml.constructor.ConstructorError as error:
         raise UserError(
             f"{path}: refused, because it (or its _BASE_) asks to build Python objects "
@@ -45,6 +46,42 @@ def merge_file(cfg: CfgNode, path: str) -> None:
         raise UserError(f"{path} does not hold a mapping of keys to values.")
     for key, value in _leaves(loaded, cfg):
         _set(cfg, key, value, where=path)
+
+
+class _StrictReader(CfgNode):
+    """Reads config files, each base included, as CfgNode does, but refuses duplicate keys."""
+
+    @classmethod
+    def _open_cfg(cls, filename: str) -> IO[str]:
+        with super()._open_cfg(filename) as file:
+            text = file.read()
+        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), filename)
+        return io.StringIO(text)
+
+
+def _refuse_duplicates(root: yaml.Node | None, filename: str) -> None:
+    # YAML silently keeps the last of two keys: a repeated INPUT would lose all that the first set.
+    waiting: list[tuple[str, yaml.Node | None]] = [("", root)]
+    seen = set()  # an alias shows a node again, perhaps inside itself
+    while waiting:
+        prefix, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend((prefix, item) for item in node.value)
+        if not isinstance(node, yaml.MappingNode):
+            continue
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                raise UserError(
+                    f"{filename}: {prefix}{name} stands twice in the same group (lines "
+                    f"{lines[name]} and {line}), where only the last counts; merge the two."
+                )
+            lines[name] = line
+            waiting.append((f"{prefix}{name}.", value))
 
 
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:

@@ -91,6 +91,51 @@ def test_mistakes_in_files(tmp_path: Path, text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize("in_base", [False, True])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("INPUT:\n  FORMAT: RGB\nSEED: 1\nINPUT:\n  TRAIN_SIZE: 896\n",
+         r"run\.yaml: INPUT stands twice in the same group \(lines 1 and 4\)"),
+        ("MODEL:\n  DLA:\n    NORM: BN\n    NORM: GN\n",
+         r"MODEL\.DLA\.NORM stands twice .* \(lines 3 and 4\), where only the last counts"),
+        ("SOLVER: {MAX_ITER: 5, BASE_LR: 1, MAX_ITER: 6}\n", r"MAX_ITER .* \(lines 1 and 1\)"),
+        ("SOLVER:\n  'MAX_ITER': 5\n  MAX_ITER: 6\n", r"SOLVER\.MAX_ITER stands twice"),
+        ("MODEL:\n  WEIGHTS: a\n_BASE_: b\n_BASE_: c\n", r"_BASE_ stands twice"),
+        ("DATASETS:\n  TRAIN: [{a: 1, a: 2}]\n", r"DATASETS\.TRAIN\.a stands twice"),
+    ],
+)  # fmt: skip
+def test_key_that_stands_twice(tmp_path: Path, text: str, message: str, in_base: bool) -> None:
+    path = written(tmp_path, text)
+    if in_base:
+        path = written(tmp_path, "_BASE_: run.yaml\nSEED: 3\n", "child.yaml")
+    with pytest.raises(UserError, match=message):
+        build_cfg(path)
+
+
+def test_same_key_in_two_groups_or_files_is_no_duplicate(tmp_path: Path) -> None:
+    written(tmp_path, "MODEL:\n  DEVICE: cpu\nINPUT:\n  FORMAT: RGB\n", "base.yaml")
+    text = (
+        "_BASE_: base.yaml\nMODEL:\n  DLA: &norm {NORM: GN}\n  BIFPN: *norm\n"
+        "INPUT:\n  TRAIN_SIZE: 896\n"
+    )
+    cfg = build_cfg(written(tmp_path, text))
+    assert (cfg.INPUT.FORMAT, cfg.INPUT.TRAIN_SIZE) == ("RGB", 896)
+    assert (cfg.MODEL.DLA.NORM, cfg.MODEL.BIFPN.NORM) == ("GN", "GN")
+
+
+def test_group_inside_itself_is_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no key"):
+        build_cfg(written(tmp_path, "&a\nMODEL: *a\n"))
+
+
+def test_every_shipped_config_is_read() -> None:
+    configs = sorted(Path(__file__).parents[2].joinpath("configs").rglob("*.yaml"))
+    assert len(configs) > 5
+    for path in configs:
+        build_cfg(str(path))
+
+
+@pytest.mark.parametrize("in_base", [False, True])
 def test_yaml_that_builds_objects_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_base: bool
 ) -> None:
