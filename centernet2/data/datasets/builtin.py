@@ -18,6 +18,37 @@ _IN_ONE_FOLDER = {
     "bccd": ["RBC", "WBC", "Platelets"],
 }
 
+# Of the published recipes: name, annotations, images. Class names come from the user's files, which
+# Detectron2 would refuse where they differ from names given here.
+_OF_PUBLISHED_RECIPES = (
+    *(
+        (
+            f"objects365_{split}",
+            f"objects365/annotations/objects365_{split}.json",
+            f"objects365/{split}",
+        )
+        for split in ("train", "val")
+    ),
+    *(
+        (
+            f"nuimages_{split}",
+            f"nuimages/annotations/nuimages_v1.0-{split}.json",
+            "nuimages",
+        )
+        for split in ("train", "val", "mini")
+    ),
+    (
+        "coco_un_yolov4_55_0.5",
+        "coco/annotations/yolov4_cocounlabeled_55_ann0.5.json",
+        "coco/unlabeled2017",
+    ),
+    (
+        "coco_2017_unlabeled",
+        "coco/annotations/image_info_unlabeled2017.json",
+        "coco/unlabeled2017",
+    ),
+)
+
 
 def register_builtin(root: str | None = None) -> None:
     """Register every data set of the project; repeating it changes nothing.
@@ -26,6 +57,8 @@ def register_builtin(root: str | None = None) -> None:
         root: folder of all data sets; by default that of :func:`datasets_root`.
     """
     root = datasets_root() if root is None else root
+    for name, json_file, images in _OF_PUBLISHED_RECIPES:
+        register_coco_format(name, os.path.join(root, json_file), os.path.join(root, images))
     for config in VARIANTS:
         register_glyphs(config, root)
     for split in SPLITS:
