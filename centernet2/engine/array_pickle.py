@@ -153,7 +153,7 @@ def allow_arrays() -> Iterator[None]:
 
     Its result goes through :func:`arrays_of`.
     """
-    before = torch.serialization.get_safe_globals()
+    before = list(torch.serialization.get_safe_globals())  # PyTorch 2.4 returns its own list
     torch.serialization.add_safe_globals(list(_PARTS.values()))
     try:
         yield

@@ -61,17 +61,18 @@ class WeightsMatch:
     """Sentences of :func:`pixel_differences`."""
     file_size: int = 0
     """Number of names in the file."""
+    model_size: int = 0
+    """Number of names in the model."""
 
     @property
     def foreign(self) -> str:
         """A sentence if most of the file and most of the model have no counterpart; else ""."""
         matched = len(self.matched) + len(self.aside.class_layers)
-        model_size = matched + len(self.missing) + len(self.reshaped)
-        if matched * 2 >= min(self.file_size, model_size):
+        if matched * 2 >= min(self.file_size, self.model_size):
             return ""
         return (
-            f"only {matched} of its {self.file_size} weights fit this model of {model_size}: it is "
-            "of another architecture; take the config that it was trained with."
+            f"only {matched} of its {self.file_size} weights fit this model of {self.model_size}: "
+            "it is of another architecture; take the config that it was trained with."
         )
 
     @property
@@ -98,19 +99,21 @@ class WeightsMatch:
             pixels: how pixel statistics differ.
         """
         reshaped = [(n, tuple(a), tuple(b)) for n, a, b in incompatible.incorrect_shapes]
+        names = list(state)
         known = {n for n, _, _ in reshaped} | aside.class_layers.keys()
         held = set(file)
         # Detectron2 does not call all that is absent missing: pixel statistics, which the config
         # gives too, and those of frozen normalisations in the oldest files
         loaded = held - set(incompatible.missing_keys) - known
         return cls(
-            matched=[n for n in state if n in loaded],
+            matched=[n for n in names if n in loaded],
             missing=[n for n in incompatible.missing_keys if n not in known],
             unexpected=list(incompatible.unexpected_keys),
             reshaped=reshaped,
             aside=aside,
             pixels=pixels,
             file_size=len(held),
+            model_size=len(names),
         )
 
 

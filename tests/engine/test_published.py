@@ -168,6 +168,17 @@ def test_a_card_that_disagrees_with_the_config_is_told(tmp_path: Path) -> None:
     )
 
 
+def test_statistics_among_the_weights_are_told_once(tmp_path: Path) -> None:
+    cfg = narrow_cfg(name="CenterNet-FPN_R50_1x")
+    saved(cfg, tmp_path / "x.pth")
+    path = tmp_path / "x.safetensors"
+    write_model(read_published(cfg, str(tmp_path / "x.pth")), cfg, "c.yaml", path)
+    changed = narrow_cfg("MODEL.PIXEL_STD", "[57.375, 57.12, 58.395]", name="CenterNet-FPN_R50_1x")
+    (warning,) = read_published(changed, str(path)).warnings
+    assert "its pixel_std is [1.0, 1.0, 1.0]" in warning
+    assert "The file's are used" in warning
+
+
 def test_statistics_in_the_file_are_compared(tmp_path: Path) -> None:
     saved(narrow_cfg(), tmp_path / "x.pth", pixel_mean=torch.tensor(RGB).view(3, 1, 1))
     (warning,) = read_published(narrow_cfg(), str(tmp_path / "x.pth")).warnings
