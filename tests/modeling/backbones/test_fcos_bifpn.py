@@ -18,7 +18,9 @@ IMAGE = torch.zeros(2, 3, 1, 1)  # RawMaps does not look at it
 
 @pytest.mark.parametrize("levels", [3, 5])
 @pytest.mark.parametrize(
-    ("height", "width"), [(128, 256), (200, 136)], ids=["padded", "not a multiple"]
+    ("height", "width"),
+    [(128, 256), (200, 136), (64, 8)],
+    ids=["padded", "not a multiple", "one cell wide"],
 )
 def test_values_equal_the_reference(levels, height, width, randomise):
     raw = RawMaps(height, width)
