@@ -18,7 +18,7 @@ __all__ = ["plot_curves", "read_metrics"]
 
 Series = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
-SMOOTHING = 0.9
+SMOOTHING = 0.6
 # Metrics shown as accuracy, of all those that the evaluators log
 ACCURACIES = ("bbox/AP", "bbox/AP50", "segm/AP")
 
@@ -99,6 +99,9 @@ def plot_curves(runs: Mapping[str, Path], output: Path) -> Path:
             outside = {"loc": "center left", "bbox_to_anchor": (1.0, 0.5)}
             axes.legend(fontsize=7, frameon=False, **(outside if axes is losses else {}))
     accuracy.set_ylim(0, 100)
+    accuracy.set_xlim(
+        0, 1.02 * max(i[-1] for series in metrics.values() for i, _ in series.values())
+    )
     output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(output)
     return output
