@@ -17,6 +17,7 @@ REPO = Path(__file__).resolve().parent.parent
 CONFIG = REPO / "configs" / "quickstart.yaml"
 SHOWN_IMAGES = 12
 SHOWN_SCORE = 0.5
+LEAST_ITERATIONS = 8
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=REPO / "output" / "quickstart")
     parser.add_argument("--iterations", type=int, help="train for fewer or more than configured")
     options = parser.parse_args(arguments)
+    if options.iterations is not None and options.iterations < LEAST_ITERATIONS:
+        parser.error(f"--iterations must be at least {LEAST_ITERATIONS}: the rate falls twice")
     # Before the package is imported: that is when data sets are registered
     os.environ.setdefault("DETECTRON2_DATASETS", str(REPO / "datasets"))
 
