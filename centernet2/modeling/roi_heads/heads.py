@@ -28,25 +28,29 @@ def _plain_loss(cfg: Any) -> Any:
     return cfg
 
 
-@ROI_HEADS_REGISTRY.register()
-class CenterNetCascadeROIHeads(CascadeROIHeads):
-    """Cascade of box heads (report section 2); ``CustomCascadeROIHeads`` in published configs."""
+class _WithProposalScores:
+    """What both kinds of heads add to the constructor of Detectron2's."""
 
     @configurable
     def __init__(self, *, mult_proposal_score: bool = False, **kwargs: Any) -> None:
         """
         Args:
             mult_proposal_score: detection scores are ``sqrt(p_class * p_proposal)``.
-            **kwargs: see Detectron2's ``CascadeROIHeads``.
+            **kwargs: see Detectron2's ``CascadeROIHeads`` and ``StandardROIHeads``.
         """
         super().__init__(**kwargs)
         self.mult_proposal_score = mult_proposal_score
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        ret = super().from_config(cfg, input_shape)
+        ret: dict[str, Any] = super().from_config(cfg, input_shape)  # type: ignore[misc]
         ret["mult_proposal_score"] = cfg.MODEL.ROI_BOX_HEAD.MULT_PROPOSAL_SCORE
         return ret
+
+
+@ROI_HEADS_REGISTRY.register()
+class CenterNetCascadeROIHeads(_WithProposalScores, CascadeROIHeads):
+    """Cascade of box heads (report section 2); ``CustomCascadeROIHeads`` in published configs."""
 
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -93,24 +97,8 @@ class CenterNetCascadeROIHeads(CascadeROIHeads):
 
 
 @ROI_HEADS_REGISTRY.register()
-class CenterNetROIHeads(StandardROIHeads):
+class CenterNetROIHeads(_WithProposalScores, StandardROIHeads):
     """A single Faster R-CNN stage; ``CustomROIHeads`` in published configs."""
-
-    @configurable
-    def __init__(self, *, mult_proposal_score: bool = False, **kwargs: Any) -> None:
-        """
-        Args:
-            mult_proposal_score: detection scores are ``sqrt(p_class * p_proposal)``.
-            **kwargs: see Detectron2's ``StandardROIHeads``.
-        """
-        super().__init__(**kwargs)
-        self.mult_proposal_score = mult_proposal_score
-
-    @classmethod
-    def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        ret = super().from_config(cfg, input_shape)
-        ret["mult_proposal_score"] = cfg.MODEL.ROI_BOX_HEAD.MULT_PROPOSAL_SCORE
-        return ret
 
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
