@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import annotations_to_instances
-from detectron2.structures import Boxes, BoxMode, Instances
+from detectron2.structures import Instances
 from PIL import Image
 
 from centernet2.inference.drawing import draw_comparison
@@ -58,19 +57,12 @@ def ground_truth(record: dict[str, Any], image_size: tuple[int, int]) -> Instanc
         record: Detectron2's dict of the image; crowds are left out.
         image_size: (height, width).
     """
-    annotations = [dict(a) for a in record["annotations"] if not a.get("iscrowd")]
-    for annotation in annotations:
-        annotation["bbox"] = BoxMode.convert(
-            annotation["bbox"], annotation["bbox_mode"], BoxMode.XYXY_ABS
-        )
-        annotation["bbox_mode"] = BoxMode.XYXY_ABS
+    annotations = [a for a in record["annotations"] if not a.get("iscrowd")]
     with_masks = bool(annotations) and all("segmentation" in a for a in annotations)
     if not with_masks:
         annotations = [{k: v for k, v in a.items() if k != "segmentation"} for a in annotations]
     given = annotations_to_instances(annotations, image_size, mask_format="bitmask")
-    truth = Instances(image_size)
-    truth.pred_boxes = Boxes(torch.as_tensor(given.gt_boxes.tensor, dtype=torch.float32))
-    truth.pred_classes = given.gt_classes if annotations else torch.zeros(0, dtype=torch.int64)
+    truth = Instances(image_size, pred_boxes=given.gt_boxes, pred_classes=given.gt_classes)
     if with_masks:
         truth.pred_masks = given.gt_masks.tensor
     return truth
