@@ -1,0 +1,71 @@
+"""One HTML page without outside resources."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+
+__all__ = ["figure", "page", "table"]
+
+_STYLE = """
+body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#222}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
+.wide{overflow-x:auto}table{border-collapse:collapse}
+th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
+th:first-child,td:first-child{text-align:left}
+table.sort th{cursor:pointer;text-decoration:underline dotted}
+img{max-width:100%;height:auto}p.note{color:#555}td{overflow-wrap:anywhere}
+"""
+_SCRIPT = """
+document.querySelectorAll("table.sort th").forEach((th,c)=>th.onclick=()=>{
+ const body=th.closest("table").tBodies[0],up=th.dataset.up=th.dataset.up==="1"?"0":"1";
+ const key=r=>r.cells[c].textContent,num=v=>v==="–"?-1:parseFloat(v);
+ [...body.rows].sort((a,b)=>(up==="1"?1:-1)*(c?num(key(a))-num(key(b)):key(a).localeCompare(key(b))))
+ .forEach(r=>body.append(r))});
+"""
+
+
+def text(value: object) -> str:
+    """A cell's text: numbers with one decimal, "–" for NaN."""
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.1f}"
+    return str(value)
+
+
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[object]], *, sortable: bool = False
+) -> str:
+    """HTML of a table; names are escaped."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    kind = ' class="sort"' if sortable else ""
+    return (
+        f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def figure(png: bytes, description: str) -> str:
+    """HTML of a picture that travels inside the page."""
+    data = base64.b64encode(png).decode("ascii")
+    return f'<img src="data:image/png;base64,{data}" alt="{escape(description)}"/>'
+
+
+def page(title: str, sections: Mapping[str, Sequence[str]]) -> str:
+    """The whole page.
+
+    Args:
+        title: plain text.
+        sections: heading (plain text) and pieces of HTML of each.
+    """
+    parts = "".join(f"<h2>{escape(name)}</h2>{''.join(html)}" for name, html in sections.items())
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"/>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+        f"<body><h1>{escape(title)}</h1>{parts}<script>//<![CDATA[{_SCRIPT}//]]></script></body></html>"
+    )

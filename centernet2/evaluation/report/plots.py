@@ -1,0 +1,105 @@
+"""The report's figures, legible with one class and with a thousand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from centernet2.evaluation.report.calibration import Calibration
+
+__all__ = ["plot_calibration", "plot_confusion", "plot_precision"]
+
+MOST_CLASSES = 20
+MOST_LETTERS = 18
+
+
+def plot_precision(precision: npt.NDArray[np.float64], ious: Sequence[float]) -> bytes:
+    """PNG of the mean precision of all classes over recall, a line for each IoU.
+
+    Args:
+        precision: ``(T, 101, K)``, -1 where a class has no objects.
+        ious: T thresholds.
+    """
+    figure = Figure(figsize=(5, 4), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    colors = np.linspace(0.1, 0.9, len(ious))
+    for iou, color, values in zip(ious, colors, precision):
+        valid = values[:, (values > -1).all(axis=0)]
+        if valid.size:
+            line = valid.mean(axis=1)
+            axes.plot(
+                np.linspace(0, 1, 101), line, label=f"{iou:.2f}", color=colormaps["viridis"](color)
+            )
+    axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
+    axes.grid(alpha=0.25)
+    if axes.lines:
+        axes.legend(
+            title="IoU", fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
+    return _png(figure)
+
+
+def plot_calibration(calibration: Calibration) -> bytes:
+    """PNG of a reliability diagram with the number of detections below it."""
+    figure = Figure(figsize=(5, 4.6), layout="constrained", dpi=110)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = len(calibration.counts)
+    centres = (np.arange(bins) + 0.5) / bins
+    top.bar(centres, np.nan_to_num(calibration.accuracy), 0.9 / bins, color="C0")
+    top.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1)
+    top.set(ylabel="part that is correct", ylim=(0, 1))
+    bottom.bar(centres, calibration.counts, 0.9 / bins, color="0.6")
+    bottom.set(xlabel="score", ylabel="detections", xlim=(0, 1))
+    if calibration.counts.any():
+        bottom.set_yscale("symlog", linthresh=1)
+    return _png(figure)
+
+
+def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes:
+    """PNG of a confusion matrix, each row in percent of the row's sum.
+
+    Args:
+        counts: ``(K + 1, K + 1)``, rows the truth; the last row and column are background.
+        names: K class names. Beyond 20 classes, those most often confused with another are shown.
+    """
+    k = len(names)
+    shown = np.arange(k)
+    if k > MOST_CLASSES:
+        off = counts - np.diag(np.diag(counts))
+        errors = off[:k, :k].sum(axis=1) + off[:k, :k].sum(axis=0)
+        shown = np.sort(np.argsort(-errors, kind="stable")[:MOST_CLASSES])
+    shown = np.append(shown, k)
+    totals = counts.sum(axis=1, keepdims=True)
+    percent = (100 * counts / np.maximum(totals, 1))[np.ix_(shown, shown)]
+    labels = [_short(n) for n in [*names, "background"]]
+    ticks = [labels[i] for i in shown]
+    side = 2.6 + 0.34 * len(shown)
+    figure = Figure(figsize=(side, side), layout="constrained", dpi=110)
+    axes = figure.subplots()
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for (row, column), value in np.ndenumerate(percent):
+        if counts[shown[row], shown[column]]:
+            color = "white" if value > 55 else "black"
+            axes.text(
+                column, row, f"{value:.0f}", ha="center", va="center", fontsize=7, color=color
+            )
+    axes.set_xticks(range(len(shown)), ticks, rotation=90, fontsize=8)
+    axes.set_yticks(range(len(shown)), ticks, fontsize=8)
+    axes.set(xlabel="detected", ylabel="truth")
+    return _png(figure)
+
+
+def _short(name: str) -> str:
+    text = name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+    return text.replace("$", r"\$")  # else matplotlib reads it as mathematics
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()

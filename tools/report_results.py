@@ -1,0 +1,46 @@
+#!/usr/bin/env python3
+"""Report on detections in a COCO results file.
+
+python tools/report_results.py results.json --annotations val.json --output report/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from centernet2.errors import UserError
+from centernet2.evaluation.report import write_report
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Parse the command line, write the report, say where.
+
+    Returns:
+        The exit status.
+    """
+    parser = argparse.ArgumentParser(description="Report on detections in a COCO results file.")
+    parser.add_argument("results", type=Path, help="COCO results file")
+    parser.add_argument("--annotations", type=Path, required=True, help="COCO annotation file")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the report")
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.3, help="of the confusion matrix (0.3)"
+    )
+    options = parser.parse_args(arguments)
+    try:
+        write_report(
+            options.results,
+            options.annotations,
+            options.output,
+            score_threshold=options.score_threshold,
+        )
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    print(options.output / "report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
