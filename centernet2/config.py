@@ -132,6 +132,8 @@ def _add_second_stage(cfg: CN) -> None:
     c.USE_EQL_LOSS = False
     # Classes in fewer training images than this are tail classes for USE_EQL_LOSS
     c.EQL_FREQ_CAT = 200
+    # Or the tail is this many classes of fewest training images; 0: by EQL_FREQ_CAT
+    c.EQL_NUM_RAREST = 0
     # Federated loss: sigmoid loss over a sampled subset of classes (needs USE_SIGMOID_CE)
     c.USE_FED_LOSS = False
     # Size of the subset of classes of the federated loss
@@ -236,6 +238,10 @@ def _add_training(cfg: CN) -> None:
     s.EMA.WARMUP_ITERS = 2000
     # Metric whose best value keeps model_best.pth; "": segm/AP with masks, else bbox/AP
     cfg.TEST.BEST_METRIC = ""
+    # Most views, of equal size, that test-time augmentation shows the model at once
+    cfg.TEST.AUG.VIEWS_PER_BATCH = 4
+    # --eval-only writes report.html beside the results of data sets in COCO's format
+    cfg.TEST.REPORT = True
 
 
 def resolve_renamed_keys(cfg: CN) -> CN:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
 from centernet2.engine.atomic import atomic_write
@@ -14,14 +17,20 @@ from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_test_sets
 from centernet2.engine.trainer import Trainer
 from centernet2.errors import UserError
+from centernet2.evaluation.report import write_report
 
 __all__ = ["evaluate_checkpoint"]
+
+logger = logging.getLogger(__name__)
 
 
 def evaluate_checkpoint(
     cfg: CfgNode, resume: bool = False, trainer: type[Trainer] = Trainer
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on DATASETS.TEST and write OUTPUT_DIR's ``metrics_eval.json``.
+
+    With TEST.REPORT each data set in COCO's format gets a report beside its results; where none
+    can be made a warning says why, and the metrics stand.
 
     Args:
         cfg: MODEL.WEIGHTS names the checkpoint. One of a run with SOLVER.EMA.ENABLED holds the
@@ -52,4 +61,21 @@ def evaluate_checkpoint(
     if comm.is_main_process():
         with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:
             json.dump({"weights": weights, "results": results}, file, indent=2)
+        if cfg.TEST.REPORT:
+            for name in cfg.DATASETS.TEST:
+                _report(cfg, name, weights)
     return results
+
+
+def _report(cfg: CfgNode, name: str, weights: str) -> None:
+    metadata = MetadataCatalog.get(name)
+    folder = Path(cfg.OUTPUT_DIR, "inference", name)
+    results = folder / "coco_instances_results.json"
+    if metadata.get("evaluator_type", "coco") != "coco" or not results.is_file():
+        return
+    try:
+        write_report(results, Path(metadata.json_file), folder, weights=weights)
+    except Exception as error:  # the metrics are on the disk: nothing here may end the run
+        logger.warning("No report on %s: %s: %s", name, type(error).__name__, error)
+    else:
+        logger.info("Report: %s", folder / "report.html")

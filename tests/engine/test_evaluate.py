@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+from detectron2.config import get_cfg
+from detectron2.data import MetadataCatalog
+
+from centernet2.config import add_centernet_config
+from centernet2.engine import evaluate
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    """A config, the results folder, and an evaluation that only writes its results."""
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    name = f"report_{tmp_path.name}"
+    cfg.OUTPUT_DIR, cfg.DATASETS.TEST, cfg.MODEL.WEIGHTS = str(tmp_path), (name,), "some.pth"
+    truth = {
+        "images": [{"id": 1, "width": 9, "height": 9, "file_name": "a.jpg"}],
+        "categories": [{"id": 5, "name": "thing"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": [1, 1, 5, 5]}],
+    }
+    (tmp_path / "gt.json").write_text(json.dumps(truth))
+    MetadataCatalog.get(name).set(json_file=str(tmp_path / "gt.json"), evaluator_type="coco")
+    folder = tmp_path / "inference" / name
+    folder.mkdir(parents=True)
+    found = [{"image_id": 1, "category_id": 5, "bbox": [1, 1, 5, 5], "score": 0.9}]
+    (folder / "coco_instances_results.json").write_text(json.dumps(found))
+    monkeypatch.setattr(evaluate, "check_test_sets", lambda cfg: None)
+    monkeypatch.setattr(evaluate, "Checkpointer", lambda *_: SimpleNamespace(load=lambda _: None))
+    trainer = SimpleNamespace(
+        build_model=lambda cfg: None, test=lambda cfg, model: {"bbox": {"AP": 1}}
+    )
+    return cfg, folder, trainer
+
+
+def test_the_report_lies_beside_the_results(case):
+    cfg, folder, trainer = case
+    evaluate.evaluate_checkpoint(cfg, trainer=trainer)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["metrics"]["box"]["AP"] == pytest.approx(100)
+    assert report["weights"] == "some.pth"
+
+
+def test_a_key_turns_it_off(case):
+    cfg, folder, trainer = case
+    cfg.TEST.REPORT = False
+    evaluate.evaluate_checkpoint(cfg, trainer=trainer)
+    assert not (folder / "report.json").exists()
+
+
+def test_the_metrics_survive_a_report_that_fails(case, tmp_path):
+    cfg, folder, trainer = case
+    (folder / "coco_instances_results.json").write_text("[1")
+    results = evaluate.evaluate_checkpoint(cfg, trainer=trainer)
+    assert json.loads((tmp_path / "metrics_eval.json").read_text())["results"] == results
+    assert not (folder / "report.html").exists()
