@@ -16,10 +16,13 @@ from detectron2.modeling.roi_heads.fast_rcnn import (
 from detectron2.structures import Instances
 from torch import nn
 
+from centernet2.errors import UserError
+
 from .class_frequency import class_image_counts
 from .classification_losses import (
     equalization_weight,
     federated_weight,
+    rarest_classes,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
@@ -41,6 +44,7 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
         prior_prob: float = 0.01,
         image_counts: Callable[[], torch.Tensor] | None = None,
         eql_freq_cat: int = 200,
+        eql_num_rarest: int = 0,
         fed_loss_num_classes: int = 50,
         fed_loss_freq_power: float = 0.5,
         **kwargs: Any,
@@ -53,9 +57,13 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             image_counts: returns ``(C,)`` numbers of training images with each class; called at
                 the first loss that needs it, so never at evaluation.
             eql_freq_cat: classes in fewer images than this are tail classes.
+            eql_num_rarest: or the tail is this many classes of fewest images; 0: ``eql_freq_cat``.
             fed_loss_num_classes: size of the subset of classes of the federated loss.
             fed_loss_freq_power: exponent of the counts in its sampling.
             **kwargs: see Detectron2's ``FastRCNNOutputLayers``.
+
+        Raises:
+            UserError: if ``eql_num_rarest`` is not from 0 to C, or not 0 with another loss.
         """
         super().__init__(input_shape, **kwargs)
         if classification_loss not in CLASSIFICATION_LOSSES:
@@ -63,10 +71,21 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
                 f"unknown classification loss {classification_loss!r}, "
                 f"choose one of {CLASSIFICATION_LOSSES}"
             )
+        if eql_num_rarest and classification_loss != "eql":
+            raise UserError(
+                f"MODEL.ROI_BOX_HEAD.EQL_NUM_RAREST is {eql_num_rarest}, but only the equalization "
+                "loss has a tail: set MODEL.ROI_BOX_HEAD.USE_EQL_LOSS to True, or the number to 0."
+            )
+        if not 0 <= eql_num_rarest <= self.num_classes:
+            raise UserError(
+                f"MODEL.ROI_BOX_HEAD.EQL_NUM_RAREST is {eql_num_rarest}, but it must be from 0 to "
+                f"MODEL.ROI_HEADS.NUM_CLASSES, which is {self.num_classes}."
+            )
         self.classification_loss = classification_loss
         self.use_sigmoid_ce = classification_loss != "softmax"
         self.image_counts = image_counts
         self.eql_freq_cat = eql_freq_cat
+        self.eql_num_rarest = eql_num_rarest
         self.fed_loss_num_classes = fed_loss_num_classes
         self.fed_loss_freq_power = fed_loss_freq_power
         # Found at the first training step and never saved: a checkpoint does not need it
@@ -94,6 +113,7 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
                 cfg.DATASETS.TRAIN, num_classes, c.CAT_FREQ_PATH
             ),
             eql_freq_cat=c.EQL_FREQ_CAT,
+            eql_num_rarest=c.EQL_NUM_RAREST,
             fed_loss_num_classes=c.FED_LOSS_NUM_CLASSES,
             fed_loss_freq_power=c.FED_LOSS_FREQ_WEIGHT_POWER,
         )
@@ -127,11 +147,16 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             return softmax_cross_entropy(scores, labels)
         weight = None
         if self.classification_loss == "eql":
-            weight = equalization_weight(labels, self._image_counts(labels) < self.eql_freq_cat)
+            weight = equalization_weight(labels, self._tail(self._image_counts(labels)))
         elif self.classification_loss == "federated":
             frequency = self._image_counts(labels).pow(self.fed_loss_freq_power)
             weight = federated_weight(labels, frequency, self.fed_loss_num_classes)
         return sigmoid_cross_entropy(scores, labels, weight)
+
+    def _tail(self, image_counts: torch.Tensor) -> torch.Tensor:
+        if self.eql_num_rarest:
+            return rarest_classes(image_counts, self.eql_num_rarest)
+        return image_counts < self.eql_freq_cat
 
     def _image_counts(self, like: torch.Tensor) -> torch.Tensor:
         if self._counts is None:

@@ -14,6 +14,7 @@ __all__ = [
     "equalization_weight",
     "federated_classes",
     "federated_weight",
+    "rarest_classes",
     "sigmoid_cross_entropy",
     "softmax_cross_entropy",
 ]
@@ -58,6 +59,20 @@ def equalization_weight(labels: torch.Tensor, is_tail: torch.Tensor) -> torch.Te
     own = F.one_hot(labels, num_classes + 1)[:, :-1].bool()
     spared = foreground[:, None] & is_tail[None] & ~own
     return (~spared).float()
+
+
+def rarest_classes(image_counts: torch.Tensor, number: int) -> torch.Tensor:
+    """``(C,)`` bool, whether a class is one of the ``number`` in fewest images.
+
+    Of classes in equally many images the lower ids go first.
+
+    Args:
+        image_counts: ``(C,)``.
+        number: from 0 to C.
+    """
+    rarest = torch.zeros_like(image_counts, dtype=torch.bool)
+    rarest[image_counts.argsort(stable=True)[:number]] = True
+    return rarest
 
 
 def federated_classes(

@@ -62,6 +62,12 @@ def test_two_long_tail_losses_at_once_are_refused(load_config):
         predictor(cfg)
 
 
+@pytest.mark.parametrize("model", ["CascadeRCNN", "CenterNet2"])
+def test_the_equalization_loss_of_the_report_spares_900_classes(model, load_config):
+    layers = predictor(load_config(f"report/LVIS_{model}_R50_EQL_1x.yaml"))
+    assert (layers.classification_loss, layers.eql_num_rarest) == ("eql", 900)
+
+
 def test_published_spellings_of_the_federated_keys_load(load_config):
     cfg = load_config(
         "CenterNet2_R50_1x.yaml",

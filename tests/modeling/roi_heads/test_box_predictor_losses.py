@@ -13,6 +13,7 @@ from detectron2.modeling.box_regression import Box2BoxTransform
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 
+from centernet2.errors import UserError
 from centernet2.modeling.roi_heads.box_predictor import (
     CenterNetOutputLayers,
     multiply_proposal_scores,
@@ -74,6 +75,32 @@ def test_classification_loss_is_the_one_named(loss, expected):
     scores = torch.randn(len(LABELS), NUM_CLASSES + 1)
     value = expected(scores.double().numpy(), LABELS)
     assert _loss(predictor, scores, LABELS) == pytest.approx(value, rel=1e-5)
+
+
+def test_equalization_loss_spares_the_number_of_rarest_classes_asked_for():
+    scores = torch.randn(len(LABELS), NUM_CLASSES + 1)
+    # In 0, 9, 16 and 25 images; by EQL_FREQ_CAT it would be all but class 0
+    predictor = _predictor("eql", image_counts=lambda: COUNTS, eql_freq_cat=200, eql_num_rarest=4)
+    value = reference.sigmoid_loss(scores.double().numpy(), LABELS, tail_classes={1, 3, 4, 5})
+    assert _loss(predictor, scores, LABELS) == pytest.approx(value, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("loss", "number", "words"),
+    [
+        ("eql", -1, "EQL_NUM_RAREST is -1.*from 0 to .*NUM_CLASSES, which is 6"),
+        ("eql", NUM_CLASSES + 1, "EQL_NUM_RAREST is 7.*NUM_CLASSES, which is 6"),
+        ("sigmoid", 3, "EQL_NUM_RAREST is 3.*USE_EQL_LOSS"),
+        ("federated", 3, "EQL_NUM_RAREST is 3.*USE_EQL_LOSS"),
+    ],
+)
+def test_a_number_of_rarest_classes_that_cannot_be_is_refused(loss, number, words):
+    with pytest.raises(UserError, match=words):
+        _predictor(loss, eql_num_rarest=number)
+
+
+def test_all_classes_may_be_the_rarest():
+    assert _predictor("eql", eql_num_rarest=NUM_CLASSES).eql_num_rarest == NUM_CLASSES
 
 
 def test_federated_loss_counts_the_drawn_classes_over_all_rois():

@@ -10,6 +10,7 @@ from centernet2.modeling.roi_heads.classification_losses import (
     equalization_weight,
     federated_classes,
     federated_weight,
+    rarest_classes,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
 )
@@ -103,6 +104,22 @@ def test_tail_classes_are_spared_by_other_objects_only():
     # Class 0 is a tail class. RoIs: of class 1, of class 0, background.
     weight = equalization_weight(torch.tensor([1, 0, 2]), torch.tensor([True, False]))
     assert weight.float().tolist() == [[0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("number", "rarest"),
+    [(0, []), (1, [3]), (2, [1, 3]), (3, [1, 2, 3]), (4, [1, 2, 3, 5]), (6, [0, 1, 2, 3, 4, 5])],
+)
+def test_the_rarest_classes_are_those_of_fewest_images_then_of_lowest_ids(number, rarest):
+    mask = rarest_classes(torch.tensor([8.0, 2.0, 2.0, 0.0, 8.0, 5.0]), number)
+    assert torch.nonzero(mask).flatten().tolist() == rarest
+
+
+def test_ties_go_to_the_lower_ids_among_many_classes():
+    # An unstable sort keeps the order of a few classes, not of this many
+    counts = torch.tensor([1.0, 0.0]).repeat(600)
+    mask = rarest_classes(counts, 900)
+    assert torch.nonzero(mask).flatten().tolist() == sorted([*range(1, 1200, 2), *range(0, 600, 2)])
 
 
 @pytest.mark.parametrize("loss", [softmax_cross_entropy, sigmoid_cross_entropy])
