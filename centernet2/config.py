@@ -7,6 +7,7 @@ so a key is documented exactly once: here.
 from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
+from detectron2.projects.point_rend import add_pointrend_config
 
 __all__ = ["RENAMED_KEYS", "add_centernet_config"]
 
@@ -21,9 +22,12 @@ RENAMED_KEYS = {
 def add_centernet_config(cfg: CN) -> None:
     """Add the keys of CenterNet2 to a Detectron2 config, in place.
 
+    The keys of Detectron2's project PointRend come along: its mask head can be a part of the model.
+
     Args:
         cfg: a config from :func:`detectron2.config.get_cfg`.
     """
+    add_pointrend_config(cfg)
     _add_first_stage(cfg)
     _add_second_stage(cfg)
     _add_backbones(cfg)
@@ -138,6 +142,8 @@ def _add_second_stage(cfg: CN) -> None:
     c.USE_FED_LOSS = False
     # Size of the subset of classes of the federated loss
     c.FED_LOSS_NUM_CLASSES = 50
+    # Draw that subset for every image by itself instead of once an iteration
+    c.FED_LOSS_PER_IMAGE = False
     # Negatives are sampled in proportion to their image count to this power
     c.FED_LOSS_FREQ_WEIGHT_POWER = 0.5
     # Published spelling of FED_LOSS_NUM_CLASSES; -1: not set

@@ -23,6 +23,10 @@ HEADER = """\
 The keys that CenterNet2 adds to [Detectron2's own](https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references).
 Set them in a YAML file or as `KEY VALUE` at the end of a command line. This page is written by
 `python tools/config_doc.py` from the comments in `centernet2/config.py`.
+
+The keys of Detectron2's project
+[PointRend](https://github.com/facebookresearch/detectron2/blob/main/projects/PointRend/point_rend/config.py)
+are there too, with its own defaults.
 """
 
 
