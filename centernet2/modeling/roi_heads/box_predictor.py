@@ -46,6 +46,7 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
         eql_freq_cat: int = 200,
         eql_num_rarest: int = 0,
         fed_loss_num_classes: int = 50,
+        fed_loss_per_image: bool = False,
         fed_loss_freq_power: float = 0.5,
         **kwargs: Any,
     ) -> None:
@@ -59,11 +60,13 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             eql_freq_cat: classes in fewer images than this are tail classes.
             eql_num_rarest: or the tail is this many classes of fewest images; 0: ``eql_freq_cat``.
             fed_loss_num_classes: size of the subset of classes of the federated loss.
+            fed_loss_per_image: a subset for each image instead of one an iteration.
             fed_loss_freq_power: exponent of the counts in its sampling.
             **kwargs: see Detectron2's ``FastRCNNOutputLayers``.
 
         Raises:
-            UserError: if ``eql_num_rarest`` is not from 0 to C, or not 0 with another loss.
+            UserError: if ``eql_num_rarest`` is not from 0 to C, or not 0 with another loss;
+                if ``fed_loss_per_image`` is set with another loss.
         """
         super().__init__(input_shape, **kwargs)
         if classification_loss not in CLASSIFICATION_LOSSES:
@@ -81,12 +84,18 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
                 f"MODEL.ROI_BOX_HEAD.EQL_NUM_RAREST is {eql_num_rarest}, but it must be from 0 to "
                 f"MODEL.ROI_HEADS.NUM_CLASSES, which is {self.num_classes}."
             )
+        if fed_loss_per_image and classification_loss != "federated":
+            raise UserError(
+                "MODEL.ROI_BOX_HEAD.FED_LOSS_PER_IMAGE is about the federated loss alone: "
+                "set MODEL.ROI_BOX_HEAD.USE_FED_LOSS to True, or it to False."
+            )
         self.classification_loss = classification_loss
         self.use_sigmoid_ce = classification_loss != "softmax"
         self.image_counts = image_counts
         self.eql_freq_cat = eql_freq_cat
         self.eql_num_rarest = eql_num_rarest
         self.fed_loss_num_classes = fed_loss_num_classes
+        self.fed_loss_per_image = fed_loss_per_image
         self.fed_loss_freq_power = fed_loss_freq_power
         # Found at the first training step and never saved: a checkpoint does not need it
         self._counts: torch.Tensor | None = None
@@ -115,6 +124,7 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             eql_freq_cat=c.EQL_FREQ_CAT,
             eql_num_rarest=c.EQL_NUM_RAREST,
             fed_loss_num_classes=c.FED_LOSS_NUM_CLASSES,
+            fed_loss_per_image=c.FED_LOSS_PER_IMAGE,
             fed_loss_freq_power=c.FED_LOSS_FREQ_WEIGHT_POWER,
         )
         return ret
@@ -137,12 +147,14 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             [(p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes).tensor for p in proposals]
         )
         losses = {
-            "loss_cls": self._classification_loss(scores, labels),
+            "loss_cls": self._classification_loss(scores, labels, [len(p) for p in proposals]),
             "loss_box_reg": self.box_reg_loss(boxes, gt_boxes, deltas.float(), labels),
         }
         return {k: v * self.loss_weight.get(k, 1.0) for k, v in losses.items()}
 
-    def _classification_loss(self, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _classification_loss(
+        self, scores: torch.Tensor, labels: torch.Tensor, rois_per_image: list[int]
+    ) -> torch.Tensor:
         if self.classification_loss == "softmax":
             return softmax_cross_entropy(scores, labels)
         weight = None
@@ -150,7 +162,12 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
             weight = equalization_weight(labels, self._tail(self._image_counts(labels)))
         elif self.classification_loss == "federated":
             frequency = self._image_counts(labels).pow(self.fed_loss_freq_power)
-            weight = federated_weight(labels, frequency, self.fed_loss_num_classes)
+            weight = federated_weight(
+                labels,
+                frequency,
+                self.fed_loss_num_classes,
+                rois_per_image if self.fed_loss_per_image else None,
+            )
         return sigmoid_cross_entropy(scores, labels, weight)
 
     def _tail(self, image_counts: torch.Tensor) -> torch.Tensor:

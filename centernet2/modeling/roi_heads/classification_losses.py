@@ -7,6 +7,8 @@ so that every process of a distributed run has a gradient to share.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -77,43 +79,65 @@ def rarest_classes(image_counts: torch.Tensor, number: int) -> torch.Tensor:
 
 def federated_classes(
     labels: torch.Tensor,
+    rois_per_image: Sequence[int],
     frequency: torch.Tensor,
     subset_size: int,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """The set S of classes that take part in the federated loss (report section 3).
+    """The set S of classes that take part in the federated loss, one for each image.
 
-    S holds the classes present among the RoIs and, until it has ``subset_size`` members, others
-    drawn without replacement in proportion to ``frequency``. The background counts as a member
-    when there are background RoIs (as published). Classes of frequency 0 are never drawn; if too
-    few others exist, S is smaller.
+    S holds the classes present among the RoIs of the image and, until it has ``subset_size``
+    members, others drawn without replacement in proportion to ``frequency`` (report section 3).
+    The background counts as a member when there are background RoIs (as published). Classes of
+    frequency 0 are never drawn; if too few others exist, S is smaller.
 
     Args:
-        labels: ``(R,)``.
+        labels: ``(R,)``, the images' one after the other.
+        rois_per_image: B numbers that add up to R.
         frequency: ``(C,)`` sampling weights, e.g. the square root of image counts.
         subset_size: ``|S|``.
-        generator: source of randomness; None for the global one.
+        generator: source of randomness on the labels' device; None for the global one.
 
     Returns:
-        ``(C,)`` bool, whether a class is in S.
+        ``(B, C)`` bool, whether a class is in S.
     """
-    num_classes = len(frequency)
-    present = torch.zeros(num_classes + 1, dtype=torch.bool, device=labels.device)
-    present[labels] = True
-    weight = torch.where(present[:-1], 0.0, frequency.to(labels.device, torch.float32))
-    wanted = subset_size - int(present.sum())
-    count = min(wanted, int((weight > 0).sum()))
-    chosen = present[:-1].clone()
-    if count > 0:
-        chosen[torch.multinomial(weight, count, replacement=False, generator=generator)] = True
-    return chosen
+    num_images, num_classes = len(rois_per_image), len(frequency)
+    split = labels.split(list(rois_per_image))
+    image = torch.cat([torch.full_like(part, i) for i, part in enumerate(split)])
+    present = labels.new_zeros((num_images, num_classes + 1), dtype=torch.bool)
+    # A tensor on the device, since a plain True would be copied there and waited for
+    present[image, labels] = torch.ones_like(labels, dtype=torch.bool)
+    weight = frequency.to(labels.device, torch.float32).expand(num_images, -1)
+    drawable = (weight > 0) & ~present[:, :-1]
+    # Waiting times of these rates end in the order of draws without replacement: unlike
+    # torch.multinomial, all images at once and with no number that the CPU must wait for
+    times = torch.empty_like(weight, memory_format=torch.contiguous_format)
+    times = times.exponential_(generator=generator) / weight
+    rank = times.masked_fill(~drawable, torch.inf).argsort(dim=1).argsort(dim=1)
+    places = subset_size - present.sum(dim=1, keepdim=True)
+    return present[:, :-1] | (drawable & (rank < places))
 
 
 def federated_weight(
     labels: torch.Tensor,
     frequency: torch.Tensor,
     subset_size: int,
+    rois_per_image: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
-    """``(C,)`` weights, 1 for the classes of :func:`federated_classes` and 0 for the others."""
-    return federated_classes(labels, frequency, subset_size, generator).float()
+    """Weights 1 for the classes of :func:`federated_classes` and 0 for the others.
+
+    Args:
+        labels, frequency, subset_size, generator: see :func:`federated_classes`.
+        rois_per_image: B numbers that add up to R, for a set S for each image; None for one set
+            that all RoIs share.
+
+    Returns:
+        ``(R, C)``, or ``(C,)`` where the set is shared.
+    """
+    if rois_per_image is None:
+        return federated_classes(labels, [len(labels)], frequency, subset_size, generator)[
+            0
+        ].float()
+    chosen = federated_classes(labels, rois_per_image, frequency, subset_size, generator)
+    return torch.cat([s.expand(n, -1) for s, n in zip(chosen, rois_per_image)]).float()

@@ -68,7 +68,7 @@ def test_the_equalization_loss_of_the_report_spares_900_classes(model, load_conf
     assert (layers.classification_loss, layers.eql_num_rarest) == ("eql", 900)
 
 
-def test_published_spellings_of_the_federated_keys_load(load_config):
+def test_federated_keys_and_their_published_spellings_load(load_config):
     cfg = load_config(
         "CenterNet2_R50_1x.yaml",
         *FEDERATED,
@@ -76,9 +76,12 @@ def test_published_spellings_of_the_federated_keys_load(load_config):
         7,
         "MODEL.ROI_BOX_HEAD.FED_LOSS_FREQ_WEIGHT",
         0.25,
+        "MODEL.ROI_BOX_HEAD.FED_LOSS_PER_IMAGE",
+        True,
     )
     layers = predictor(cfg)
     assert (layers.fed_loss_num_classes, layers.fed_loss_freq_power) == (7, 0.25)
+    assert layers.fed_loss_per_image
 
 
 def test_frequencies_are_not_needed_to_build_load_or_evaluate(load_config, make_batch):

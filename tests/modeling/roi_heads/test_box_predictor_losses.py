@@ -115,7 +115,7 @@ def test_federated_loss_counts_the_drawn_classes_over_all_rois():
     seen = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        mask = federated_classes(torch.tensor(labels), COUNTS.sqrt(), 4)
+        (mask,) = federated_classes(torch.tensor(labels), [4], COUNTS.sqrt(), 4)
         drawn = set(torch.nonzero(mask).flatten().tolist())
         assert 0 in drawn
         assert 4 not in drawn  # in no image
@@ -124,6 +124,34 @@ def test_federated_loss_counts_the_drawn_classes_over_all_rois():
         expected = reference.sigmoid_loss(scores.double().numpy(), labels, only_classes=drawn)
         assert _loss(predictor, scores, labels, seed) == pytest.approx(expected, rel=1e-5)
     assert len(seen) > 1
+
+
+def test_federated_loss_per_image_counts_the_classes_of_each_image_over_its_rois():
+    predictor = _predictor(
+        "federated", image_counts=lambda: COUNTS, fed_loss_num_classes=3, fed_loss_per_image=True
+    )
+    labels = [0, NUM_CLASSES, 3, 3, 1]  # _loss gives the first two to the first image
+    scores = torch.randn(len(labels), NUM_CLASSES + 1)
+    seen = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        masks = federated_classes(torch.tensor(labels), [2, 3], COUNTS.sqrt(), 3)
+        first, second = (set(torch.nonzero(mask).flatten().tolist()) for mask in masks)
+        seen.add((frozenset(first), frozenset(second)))
+        expected = sum(
+            len(part) / len(labels) * reference.sigmoid_loss(x, part, only_classes=drawn)
+            for x, part, drawn in (
+                (scores[:2].double().numpy(), labels[:2], first),
+                (scores[2:].double().numpy(), labels[2:], second),
+            )
+        )
+        assert _loss(predictor, scores, labels, seed) == pytest.approx(expected, rel=1e-5)
+    assert len(seen) > 1
+
+
+def test_a_set_of_classes_for_each_image_needs_the_federated_loss():
+    with pytest.raises(UserError, match="FED_LOSS_PER_IMAGE.*USE_FED_LOSS"):
+        _predictor("sigmoid", fed_loss_per_image=True)
 
 
 @pytest.mark.parametrize("loss", ["sigmoid", "eql", "federated"])
@@ -155,9 +183,18 @@ def test_scores_are_multiplied_by_their_own_image_and_proposal():
     assert second.tolist() == [[0.0, 0.0]]
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sigmoid", "eql", "federated"])
-def test_no_rois_give_losses_that_reach_every_output(loss):
-    predictor = _predictor(loss, image_counts=lambda: COUNTS)
+@pytest.mark.parametrize(
+    ("loss", "options"),
+    [
+        ("softmax", {}),
+        ("sigmoid", {}),
+        ("eql", {}),
+        ("federated", {}),
+        ("federated", {"fed_loss_per_image": True}),
+    ],
+)
+def test_no_rois_give_losses_that_reach_every_output(loss, options):
+    predictor = _predictor(loss, image_counts=lambda: COUNTS, **options)
     predictions = predictor(torch.zeros(0, 5))
     losses = predictor.losses(predictions, [_rois([])])
     sum(losses.values()).backward()

@@ -8,8 +8,6 @@ from hypothesis import strategies as st
 
 from centernet2.modeling.roi_heads.classification_losses import (
     equalization_weight,
-    federated_classes,
-    federated_weight,
     rarest_classes,
     sigmoid_cross_entropy,
     softmax_cross_entropy,
@@ -138,58 +136,3 @@ def test_half_precision_logits_give_losses_of_full_precision(dtype):
     # The sum over 64 x 300 terms has far more digits than half precision.
     expected = reference.sigmoid_loss(logits.double().numpy(), labels.tolist())
     assert float(sigmoid_cross_entropy(logits, labels)) == pytest.approx(expected, rel=1e-4)
-
-
-def _drawn(labels: list[int], frequency: list[float], size: int, seed: int = 0) -> set[int]:
-    generator = torch.Generator().manual_seed(seed)
-    mask = federated_classes(
-        torch.tensor(labels, dtype=torch.int64), torch.tensor(frequency), size, generator
-    )
-    assert mask.shape == (len(frequency),)
-    assert mask.dtype == torch.bool
-    return set(torch.nonzero(mask).flatten().tolist())
-
-
-@settings(max_examples=80, deadline=None)
-@given(
-    labels=st.lists(st.integers(0, 12), max_size=10),
-    frequency=st.lists(st.sampled_from([0.0, 1.0, 3.0, 50.0]), min_size=12, max_size=12),
-    size=st.integers(1, 20),
-    seed=st.integers(0, 999),
-)
-def test_federated_set_has_its_members_and_its_size(labels, frequency, size, seed):
-    got = _drawn(labels, frequency, size, seed)
-    present = set(labels) - {12}
-    places = size - len(set(labels))  # the background takes one when it is there
-    available = {j for j in range(12) if frequency[j] > 0} - present
-    assert present <= got
-    assert got - present <= available
-    assert len(got - present) == min(max(places, 0), len(available))
-
-
-def test_federated_set_is_the_present_classes_when_they_are_enough():
-    assert _drawn([0, 1, 2, 3, 4, 4], [1.0] * 8, 3) == {0, 1, 2, 3, 4}
-
-
-def test_background_takes_one_of_the_places():
-    assert len(_drawn([0, 1], [1.0] * 9, 6)) == 6
-    assert len(_drawn([0, 9], [1.0] * 9, 6)) == 5
-
-
-def test_frequent_negatives_are_drawn_more_often_in_proportion():
-    # One place is free: class 1, 2 or 3 with weights 1, 2, 5.
-    counts = dict.fromkeys(range(1, 4), 0)
-    draws = 4000
-    for seed in range(draws):
-        (drawn,) = _drawn([0], [9.0, 1.0, 2.0, 5.0], 2, seed) - {0}
-        counts[drawn] += 1
-    for cls, share in ((1, 1 / 8), (2, 2 / 8), (3, 5 / 8)):
-        # Four standard deviations
-        assert abs(counts[cls] / draws - share) < 4 * (share * (1 - share) / draws) ** 0.5
-
-
-def test_federated_weight_marks_the_same_classes():
-    labels, frequency = torch.tensor([2, 5]), torch.ones(5)
-    weight = federated_weight(labels, frequency, 3, torch.Generator().manual_seed(7))
-    chosen = federated_classes(labels, frequency, 3, torch.Generator().manual_seed(7))
-    assert torch.equal(weight, chosen.float())
