@@ -14,7 +14,7 @@ from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
 from detectron2.engine import hooks as detectron2_hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluator, inference_on_dataset, print_csv_format
+from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage, EventWriter
@@ -22,6 +22,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
 from centernet2.data.mapper import DetectionMapper
+from centernet2.engine import test_time_augmentation as tta
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_num_classes, check_test_sets
 from centernet2.engine.data_loader import build_train_loader
@@ -40,6 +41,7 @@ from centernet2.engine.precision import amp_dtype
 from centernet2.engine.progress import build_writers
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.signals import StopRequest, TrainingInterrupted, stop_on_signals
+from centernet2.engine.testing import test_on
 from centernet2.engine.train_step import NonFiniteLoss, TrainStep
 from centernet2.evaluation import build_evaluator
 
@@ -77,6 +79,8 @@ class Trainer(DefaultTrainer):
         self.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_generators(derive_seed(self.seed))
         model = self.build_model(cfg)
+        if cfg.TEST.AUG.ENABLED:
+            tta.build_augmented(cfg, model)  # what it refuses is said now, not after the training
         optimizer = self.build_optimizer(cfg, model)
         self.ema = (
             ModelEma(model, cfg.SOLVER.EMA.DECAY, cfg.SOLVER.EMA.WARMUP_ITERS)
@@ -288,8 +292,10 @@ class Trainer(DefaultTrainer):
 
     def _evaluate(self) -> Mapping[str, Any]:
         averaged = self.ema.applied() if self.ema is not None else nullcontext()
+        # On the way, the time of test-time augmentation is better spent on training.
+        cfg = self.cfg if self.iter + 1 >= self.max_iter else tta.plain_config(self.cfg)
         with averaged:
-            self._last_eval_results = self.test(self.cfg, self.checkpointer.model, stop=self._stop)
+            self._last_eval_results = self.test(cfg, self.checkpointer.model, stop=self._stop)
         return self._last_eval_results
 
     @classmethod
@@ -303,31 +309,35 @@ class Trainer(DefaultTrainer):
     ) -> dict[str, Any]:
         """Evaluate a model on DATASETS.TEST.
 
+        With TEST.AUG.ENABLED it is evaluated plainly and with test-time augmentation, the results
+        of which are named as Detectron2 does, "bbox_TTA". In training that is done at the end.
+
         Args:
-            evaluators: one a data set; default: from :meth:`build_evaluator`.
+            evaluators: one a data set, for the model as it is, without TEST.AUG; default: from
+                :meth:`build_evaluator`.
             stop: ends the evaluation early when a signal has come.
 
         Returns:
             {task: {metric: value}} for one data set, {data set: {task: ...}} for several.
 
         Raises:
-            UserError: if the data or the number of classes do not fit.
+            UserError: if the data or the number of classes do not fit, or TEST.AUG the model.
             TrainingInterrupted: see ``stop``.
         """
+        augmented = None
         if evaluators is None:
             evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
+            augmented = tta.build_augmented(cfg, model) if cfg.TEST.AUG.ENABLED else None
         results = {}
         for name, evaluator in zip(cfg.DATASETS.TEST, evaluators):
-            loader = cls.build_test_loader(cfg, name)
+            loader, too_much = cls.build_test_loader(cfg, name), out_of_memory_in_test(cfg)
             check_num_classes(cfg, name)
-            if stop is not None:
-                loader = stop.guard(loader)
-            try:
-                results[name] = inference_on_dataset(model, loader, evaluator)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                raise OutOfMemoryError(out_of_memory_in_test(cfg)) from error
+            results[name] = test_on(model, loader, evaluator, stop, too_much)
+            if augmented is not None:
+                own, too_much = tta.augmented_config(cfg), tta.augmented_out_of_memory(cfg)
+                loader, evaluator = cls.build_test_loader(own, name), cls.build_evaluator(own, name)
+                found = test_on(augmented, loader, evaluator, stop, too_much)
+                results[name].update(tta.augmented_results(found))
             if comm.is_main_process():
                 logger.info("Results on %s:", name)
                 print_csv_format(results[name])

@@ -14,8 +14,10 @@ from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
 from centernet2.data.augmentation import build_augmentation
+from centernet2.data.views import whole_image_config
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.defaults import choose_device
+from centernet2.engine.test_time_augmentation import build_augmented
 from centernet2.errors import UserError
 from centernet2.inference.results import category_ids
 
@@ -49,8 +51,9 @@ class Predictor:
 
     Args:
         cfg: ``MODEL.WEIGHTS`` are loaded, the test sizes of ``INPUT`` (TEST_INPUT_TYPE and the keys
-            it stands for) and ``INPUT.FORMAT`` applied, as in evaluation. ``MODEL.DEVICE`` "cuda"
-            becomes "cpu" where there is no GPU.
+            it stands for) and ``INPUT.FORMAT`` applied, as in evaluation. With
+            ``TEST.AUG.ENABLED`` each image is looked at in the sizes of ``TEST.AUG`` instead.
+            ``MODEL.DEVICE`` "cuda" becomes "cpu" where there is no GPU.
         threshold: least score of a detection; default: as configured.
 
     Example::
@@ -70,7 +73,10 @@ class Predictor:
         self.threshold = threshold
         self.model = build_model(cfg).eval()
         Checkpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        self._resize = T.AugmentationList(build_augmentation(cfg, is_train=False))
+        shown = cfg
+        if cfg.TEST.AUG.ENABLED:
+            self.model, shown = build_augmented(cfg, self.model), whole_image_config(cfg)
+        self._resize = T.AugmentationList(build_augmentation(shown, is_train=False))
         datasets = (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN)
         self.metadata = MetadataCatalog.get(datasets[0] if datasets else "__unused")
 
