@@ -150,7 +150,7 @@ def _add_second_stage(cfg: CN) -> None:
     c.FED_LOSS_NUM_CAT = -1
     # Published spelling of FED_LOSS_FREQ_WEIGHT_POWER; -1: not set
     c.FED_LOSS_FREQ_WEIGHT = -1.0
-    # JSON of [{id, image_count}]; "" or absent: counted from the training set itself
+    # JSON of [{id, image_count}]; "": from the training sets. The default counts for lvis_v1 alone
     c.CAT_FREQ_PATH = "datasets/lvis/lvis_v1_train_cat_info.json"
 
 

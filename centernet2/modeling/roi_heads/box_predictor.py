@@ -18,7 +18,7 @@ from torch import nn
 
 from centernet2.errors import UserError
 
-from .class_frequency import class_image_counts
+from .class_frequency import TrainingImageCounts
 from .classification_losses import (
     equalization_weight,
     federated_weight,
@@ -114,13 +114,10 @@ class CenterNetOutputLayers(FastRCNNOutputLayers):
         ):
             ret.pop(key, None)
         c = cfg.MODEL.ROI_BOX_HEAD
-        num_classes = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         ret.update(
             classification_loss=_loss_name(c),
             prior_prob=c.PRIOR_PROB,
-            image_counts=lambda: class_image_counts(
-                cfg.DATASETS.TRAIN, num_classes, c.CAT_FREQ_PATH
-            ),
+            image_counts=TrainingImageCounts(cfg),
             eql_freq_cat=c.EQL_FREQ_CAT,
             eql_num_rarest=c.EQL_NUM_RAREST,
             fed_loss_num_classes=c.FED_LOSS_NUM_CLASSES,

@@ -13,6 +13,7 @@ from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Instances
 
 from .box_predictor import CenterNetOutputLayers, multiply_proposal_scores
+from .class_frequency import TrainingImageCounts
 
 __all__ = ["CenterNetCascadeROIHeads", "CenterNetROIHeads"]
 
@@ -55,9 +56,14 @@ class CenterNetCascadeROIHeads(_WithProposalScores, CascadeROIHeads):
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         ret = super()._init_box_head(_plain_loss(cfg), input_shape)
+        # One for all stages, which would read or count the training data each by itself
+        image_counts = TrainingImageCounts(cfg)
         ret["box_predictors"] = [
             CenterNetOutputLayers(
-                cfg, head.output_shape, box2box_transform=Box2BoxTransform(weights=weights)
+                cfg,
+                head.output_shape,
+                box2box_transform=Box2BoxTransform(weights=weights),
+                image_counts=image_counts,
             )
             for head, weights in zip(
                 ret["box_heads"], cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import build_model
 from detectron2.modeling.box_regression import Box2BoxTransform
@@ -91,13 +92,19 @@ def test_frequencies_are_not_needed_to_build_load_or_evaluate(load_config, make_
         model(make_batch([1]))
 
 
-def test_frequencies_are_asked_for_once_at_the_first_loss(load_config, make_batch):
-    model = build_model(load_config("CenterNet2_R50_1x.yaml", *FEDERATED)).train()
-    calls = []
-    for layers in model.roi_heads.box_predictor:
-        layers.image_counts = lambda: calls.append(1) or torch.ones(80)
-    with EventStorage(0):
-        for _ in range(2):
-            losses = model(make_batch([2, 3], num_classes=80))
-    assert len(calls) == 3  # one a stage
+@pytest.mark.parametrize("heads", ["CenterNetCascadeROIHeads", "CenterNetROIHeads"])
+def test_frequencies_are_asked_for_once_at_the_first_loss(heads, load_config, make_batch):
+    name, loaded = "frequencies_of_a_model", []
+    keys = [*FEDERATED[:-1], (name,), "MODEL.ROI_HEADS.NAME", heads]
+    model = build_model(load_config("CenterNet2_R50_1x.yaml", *keys)).train()
+    records = [{"annotations": [{"category_id": i}]} for i in range(80)]
+    DatasetCatalog.register(name, lambda: loaded.append(1) or records)
+    try:
+        with EventStorage(0):
+            for _ in range(2):
+                losses = model(make_batch([2, 3], num_classes=80))
+    finally:
+        DatasetCatalog.remove(name)
+        MetadataCatalog.pop(name, None)
+    assert loaded == [1]  # though the cascade has three stages
     assert all(math.isfinite(v.item()) for v in losses.values())
