@@ -24,7 +24,7 @@ examples:
       --size 480 640
 
   # a long tail with federated labels (LVIS v1)
-  python datasets/prepare_glyphs.py --name glyphs_tail --categories 600 --style lvis \\
+  python datasets/prepare_glyphs.py --name glyphs_600 --categories 600 --style lvis \\
       --frequencies long_tailed
 
   # look at 12 samples with their boxes and masks; nothing else is written

@@ -45,13 +45,14 @@ class ImagePlan:
     not_exhaustive: tuple[int, ...] = ()
 
 
-def frequency_weights(config: GlyphConfig) -> np.ndarray:
+def frequency_weights(config: GlyphConfig, split: str = "train") -> np.ndarray:
     """Probability of each category in a split: float64 (num_categories,), of sum 1.
 
     The order of a long tail is shuffled, so that rare is not the same as hard to recognise.
     """
     count = config.num_categories
-    if config.frequencies == "uniform":
+    evened = split == "val" and config.val_frequencies == "uniform"
+    if config.frequencies == "uniform" or evened:
         return np.full(count, 1 / count)
     weights = 10.0 ** (-_DECADES * np.arange(count) / max(count - 1, 1))
     shuffled = np.random.default_rng([config.seed, len(SPLITS)]).permutation(weights)
@@ -66,7 +67,7 @@ def plan_split(config: GlyphConfig, split: str) -> list[ImagePlan]:
     rng = np.random.default_rng([config.seed, SPLITS.index(split)])
     low, high = config.objects_per_image
     sizes = rng.integers(low, high + 1, size=config.num_images(split))
-    weights = frequency_weights(config)
+    weights = frequency_weights(config, split)
     slots = rng.choice(config.num_categories, size=int(sizes.sum()), p=weights)
     _give_every_category_a_slot(slots, config.num_categories, rng)
     totals = np.bincount(slots, minlength=config.num_categories)

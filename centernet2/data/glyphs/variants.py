@@ -1,4 +1,4 @@
-"""The settings that define a glyph data set, and the three registered ones."""
+"""The settings that define a glyph data set, and the registered ones."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ __all__ = ["MAX_CATEGORIES", "SPLITS", "VARIANTS", "GlyphConfig"]
 MAX_CATEGORIES = 1203
 SPLITS = ("train", "val")
 _FREQUENCIES = ("uniform", "long_tailed")
+_VAL_FREQUENCIES = ("same", "uniform")
 _STYLES = ("coco", "lvis")
 
 
@@ -37,6 +38,9 @@ class GlyphConfig:
     """Least and greatest longer side of an unrotated glyph, in pixels; log-uniform."""
     frequencies: str = "uniform"
     """``uniform``, or ``long_tailed``: geometric over three decades."""
+    val_frequencies: str = "same"
+    """``same`` as in training, or ``uniform``: a rare category is then met often enough in a small
+    validation set for its AP to be measured."""
     style: str = "coco"
     """``coco``: everything labelled. ``lvis``: LVIS v1 files with federated labels."""
     seed: int = 0
@@ -51,6 +55,7 @@ class GlyphConfig:
         _require_range("objects_per_image", self.objects_per_image, 1, 200)
         _require_range("object_size", self.object_size, 8, 1024)
         _require_choice("frequencies", self.frequencies, _FREQUENCIES)
+        _require_choice("val_frequencies", self.val_frequencies, _VAL_FREQUENCIES)
         _require_choice("style", self.style, _STYLES)
         if not self.name or not self.name.replace("_", "").replace("-", "").isalnum():
             raise ValueError(
@@ -69,6 +74,8 @@ class GlyphConfig:
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON-ready values; :meth:`from_dict` reads them back."""
         values = dataclasses.asdict(self)
+        if self.val_frequencies == "same":
+            del values["val_frequencies"]  # data sets from before this setting stay valid
         return {key: list(v) if isinstance(v, tuple) else v for key, v in values.items()}
 
     @classmethod
@@ -130,6 +137,18 @@ VARIANTS = (
         image_size=(320, 512),
         objects_per_image=(3, 16),
         frequencies="long_tailed",
+        style="lvis",
+    ),
+    GlyphConfig(
+        name="glyphs_tail",
+        num_categories=60,
+        num_train=1000,
+        num_val=300,
+        image_size=(192, 224),
+        objects_per_image=(4, 10),
+        object_size=(16, 80),
+        frequencies="long_tailed",
+        val_frequencies="uniform",
         style="lvis",
     ),
 )

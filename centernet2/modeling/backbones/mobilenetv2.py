@@ -1,4 +1,4 @@
-"""MobileNetV2 (torchvision's) as a Detectron2 backbone, alone or with a pyramid P3-P7."""
+"""MobileNetV2 (torchvision's) as a Detectron2 backbone, alone or with a pyramid."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d, ShapeSpec, get_norm
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
+from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
 
 from .resnet_fpn import pyramid
 
-__all__ = ["MobileNetV2", "build_mobilenetv2_backbone", "build_p67_mobilenetv2_fpn_backbone"]
+__all__ = [
+    "MobileNetV2",
+    "build_mobilenetv2_backbone",
+    "build_mobilenetv2_fpn_backbone",
+    "build_p67_mobilenetv2_fpn_backbone",
+]
 
 # Last block of each stride in torchvision's `features`
 STAGE_ENDS = {"res2": 3, "res3": 6, "res4": 13, "res5": 17}
@@ -97,3 +103,19 @@ def build_mobilenetv2_backbone(cfg: Any, input_shape: ShapeSpec) -> MobileNetV2:
 def build_p67_mobilenetv2_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """MobileNetV2 with P3-P7."""
     return pyramid(cfg, build_mobilenetv2_backbone(cfg, input_shape), extra_levels=True)
+
+
+@BACKBONE_REGISTRY.register()
+def build_mobilenetv2_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
+    """MobileNetV2 with P2-P6, as Detectron2's ``build_resnet_fpn_backbone``: P6 is pooled P5.
+
+    ``MODEL.MOBILENETV2.OUT_FEATURES`` and ``MODEL.FPN.IN_FEATURES`` are to be res2 to res5.
+    """
+    return FPN(
+        bottom_up=build_mobilenetv2_backbone(cfg, input_shape),
+        in_features=cfg.MODEL.FPN.IN_FEATURES,
+        out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
+        norm=cfg.MODEL.FPN.NORM,
+        top_block=LastLevelMaxPool(),
+        fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
+    )

@@ -11,7 +11,7 @@ from centernet2.data.glyphs.plan import ImagePlan, PlannedObject, plan_split
 from centernet2.data.glyphs.variants import VARIANTS, GlyphConfig
 from centernet2.data.glyphs.writer import render_image
 
-SMALL, MEDIUM, LARGE = VARIANTS
+SMALL, MEDIUM, LARGE, _ = VARIANTS
 THREE = GlyphConfig(name="three", num_categories=3, style="lvis")
 
 

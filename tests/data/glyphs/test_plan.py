@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from centernet2.data.glyphs.plan import frequency_weights, plan_split
 from centernet2.data.glyphs.variants import VARIANTS, GlyphConfig
 
-SMALL, MEDIUM, LARGE = VARIANTS
+SMALL, MEDIUM, LARGE, _ = VARIANTS
 
 
 def config(**changes):
@@ -65,6 +65,20 @@ def test_the_long_tail_has_rare_common_and_frequent_categories():
     common = 1203 - rare - frequent
     assert min(rare, common, frequent) > 100
     assert counts.max() > 100 * counts.min()
+
+
+def test_validation_may_show_all_categories_equally_often():
+    settings = config(
+        num_categories=40,
+        num_train=300,
+        num_val=300,
+        frequencies="long_tailed",
+        val_frequencies="uniform",
+    )
+    train = image_counts(plan_split(settings, "train"), 40)
+    val = image_counts(plan_split(settings, "val"), 40)
+    assert train.max() > 50 * train.min()
+    assert val.max() < 2 * val.min()
 
 
 def test_weights_are_a_shuffled_geometric_series():

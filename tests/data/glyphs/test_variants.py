@@ -25,6 +25,7 @@ configs = st.builds(
     objects_per_image=ranges(1, 200),
     object_size=st.tuples(st.integers(8, 50), st.integers(50, 1024)),
     frequencies=st.sampled_from(["uniform", "long_tailed"]),
+    val_frequencies=st.sampled_from(["same", "uniform"]),
     style=st.sampled_from(["coco", "lvis"]),
     seed=st.integers(0, 2**63),
 )
@@ -55,6 +56,7 @@ def test_any_other_number_of_categories_is_refused(number):
         ("object_size", (300, 400), "lower it or raise image_size"),
         ("objects_per_image", (1, 2, 3), "must be a pair"),
         ("frequencies", "zipf", "frequencies must be one of uniform, long_tailed, but is 'zipf'"),
+        ("val_frequencies", "even", "val_frequencies must be one of same, uniform, but is 'even'"),
         ("style", "voc", "style must be one of coco, lvis, but is 'voc'"),
         ("name", "../up", "name must be made of letters"),
         ("name", "", "name must be made of letters"),
@@ -73,10 +75,19 @@ def test_unknown_and_missing_settings_are_named():
 
 
 def test_the_registered_variants():
-    small, medium, large = VARIANTS
+    small, medium, large, tail = VARIANTS
     assert (small.name, small.num_categories, small.style) == ("glyphs_small", 10, "coco")
     assert (medium.name, medium.num_categories, medium.style) == ("glyphs_80", 80, "coco")
     assert (large.name, large.num_categories, large.style) == ("glyphs_1203", 1203, "lvis")
     assert large.frequencies == "long_tailed"
     assert large.num_images("train") == large.num_train
     assert large.num_images("val") == large.num_val
+    assert (tail.name, tail.num_categories, tail.style) == ("glyphs_tail", 60, "lvis")
+    assert (tail.frequencies, tail.val_frequencies) == ("long_tailed", "uniform")
+
+
+def test_a_setting_that_says_nothing_new_is_not_written():
+    """Data sets from before the setting existed would count as others."""
+    assert "val_frequencies" not in GlyphConfig(name="a").to_dict()
+    evened = GlyphConfig(name="a", val_frequencies="uniform")
+    assert evened.to_dict()["val_frequencies"] == "uniform"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from detectron2.config import get_cfg
 from detectron2.layers import FrozenBatchNorm2d
+from detectron2.modeling import build_backbone
 from torchvision.models import mobilenet_v2
 
+from centernet2.config import add_centernet_config
 from centernet2.modeling.backbones import MobileNetV2
 
 
@@ -55,3 +58,26 @@ def test_frozen_blocks_do_not_train():
 def test_an_unknown_map_is_named():
     with pytest.raises(ValueError, match="res9"):
         MobileNetV2(("res9",))
+
+
+@pytest.mark.parametrize(
+    ("builder", "stages", "levels"),
+    [
+        ("build_mobilenetv2_fpn_backbone", (2, 3, 4, 5), (2, 3, 4, 5, 6)),
+        ("build_p67_mobilenetv2_fpn_backbone", (3, 4, 5), (3, 4, 5, 6, 7)),
+    ],
+)
+def test_pyramids_have_their_levels(builder, stages, levels):
+    cfg = get_cfg()
+    add_centernet_config(cfg)
+    cfg.MODEL.BACKBONE.NAME = builder
+    cfg.MODEL.MOBILENETV2.OUT_FEATURES = cfg.MODEL.FPN.IN_FEATURES = [f"res{s}" for s in stages]
+    cfg.MODEL.FPN.OUT_CHANNELS = 16
+    model = build_backbone(cfg)
+    outputs = model(torch.rand(1, 3, 128, 256))
+    assert {n: tuple(t.shape[1:]) for n, t in outputs.items()} == {
+        f"p{level}": (16, 128 >> level, 256 >> level) for level in levels
+    }
+    assert {n: s.stride for n, s in model.output_shape().items()} == {
+        f"p{level}": 2**level for level in levels
+    }
