@@ -113,6 +113,29 @@ def test_names_of_another_number_of_classes_are_not_used(two_stage_config: Confi
     assert predictor.class_names == ["class 0", "class 1"]
 
 
+def test_augmentation_looks_at_the_configured_sizes_of_the_image(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = ["TEST.AUG.ENABLED", "True", "TEST.AUG.MIN_SIZES", "(40, 90)"]
+    predictor = Predictor(build_cfg(str(model_file), changes), threshold=0.0)
+    model, shown = predictor.model.model, []
+    inference = model.inference
+
+    def recording(batch: list[dict[str, torch.Tensor]], *args: object, **options: bool) -> object:
+        shown.extend(x["image"] for x in batch)
+        return inference(batch, *args, **options)
+
+    monkeypatch.setattr(model, "inference", recording)
+    image = noise(90, 120)
+    (found,) = predictor([image])
+    assert found.image_size == (90, 120)
+    assert found.pred_masks.shape == (len(found), 90, 120)
+    assert (found.scores.diff() <= 0).all()
+    sizes = [tuple(view.shape[1:]) for view in shown]
+    assert sorted(sizes) == [(40, 53)] * 4 + [(90, 120)] * 4  # flipped too; boxes, then masks
+    assert any(np.array_equal(view.permute(1, 2, 0).numpy(), image) for view in shown)
+
+
 def test_model_that_finds_no_objects_is_named(two_stage_config: Config) -> None:
     cfg = two_stage_config(
         MODEL__META_ARCHITECTURE="ProposalNetwork",
