@@ -17,6 +17,8 @@ from detectron2.utils.events import EventStorage
 from centernet2.data.datasets.coco_format import register_coco_format
 from centernet2.data.datasets.lvis_format import register_lvis_format
 from centernet2.data.mapper import DetectionMapper
+from centernet2.data.views import whole_image_config
+from centernet2.engine.test_time_augmentation import build_augmented
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 CHALLENGE = sorted(f"report/challenge/{p.name}" for p in (CONFIGS / "report/challenge").iterdir())
@@ -150,6 +152,22 @@ def test_it_learns_and_detects(config: str, load_config: Any, datasets: dict[str
     model = build_model(cfg)
     check_step(model, cfg, config, records)
     check_inference(model, cfg, records[0])
+
+
+def test_the_challenge_model_looks_at_the_views_of_its_tests(
+    load_config: Any, datasets: dict[str, str]
+) -> None:
+    cfg = narrowed(load_config, "report/challenge/9_TestAug.yaml", datasets["lvis"])
+    # A tenth of the sizes, but as many
+    cfg.TEST.AUG.MIN_SIZES = [size // 10 for size in cfg.TEST.AUG.MIN_SIZES]
+    model = build_model(cfg).eval()
+    shapes = []
+    model.backbone.register_forward_pre_hook(lambda _, inputs: shapes.append(inputs[0].shape))
+    record = DatasetCatalog.get(datasets["lvis"])[0]
+    check_inference(build_augmented(cfg, model), whole_image_config(cfg), record)
+    assert len({tuple(shape[-2:]) for shape in shapes}) > 1
+    # 9 sizes, each also mirrored
+    assert sum(shape[0] for shape in shapes) >= 18
 
 
 @pytest.mark.parametrize("config", REPORT)
