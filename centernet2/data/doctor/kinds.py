@@ -1,0 +1,249 @@
+"""Every kind of mistake that the dataset doctor knows, with its weight and its cure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["KINDS", "SEVERITIES", "Kind"]
+
+SEVERITIES = ("error", "warning", "info")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of finding.
+
+    Attributes:
+        name: in reports and in JSON.
+        severity: ``error`` (training or evaluation stops or is wrong), ``warning`` (probably a
+            mistake) or ``info`` (good to know).
+        text: what is the matter.
+        cure: what the user does about it.
+        fix: what ``--fix`` does, empty where it leaves the record as it is.
+    """
+
+    name: str
+    severity: str
+    text: str
+    cure: str
+    fix: str = ""
+
+
+_DROP_ANNOTATION = "drops the annotation"
+_DROP_IMAGE = "drops the image and its annotations"
+
+_ALL = (
+    # the file
+    Kind(
+        "json-unreadable",
+        "error",
+        "the file is no JSON, or is cut off",
+        "export or download it again",
+    ),
+    Kind(
+        "not-coco",
+        "error",
+        "the file has not the lists images, annotations and categories",
+        "convert it to COCO's format",
+    ),
+    Kind(
+        "record-not-object",
+        "error",
+        "an entry of a list is no JSON object",
+        "remove the entry",
+        "drops the entry",
+    ),
+    # ids
+    Kind(
+        "id-missing",
+        "error",
+        "a record has no id, image_id or category_id",
+        "give it one",
+        "numbers an annotation afresh; drops any other record",
+    ),
+    Kind(
+        "id-not-integer",
+        "error",
+        "an id is a text, a fraction or something else that is no integer",
+        "write ids as integers",
+        "turns '7' and 7.0 into 7, numbers annotations afresh, drops other records",
+    ),
+    Kind(
+        "id-huge",
+        "error",
+        "an id is beyond 2^53, where evaluators that keep ids as floats mix them up",
+        "number the records anew",
+        "numbers an annotation afresh; drops any other record",
+    ),
+    Kind(
+        "annotation-id-zero",
+        "warning",
+        "an annotation has id 0, which pycocotools takes for 'not matched'",
+        "number annotations from 1",
+        "numbers the annotation afresh",
+    ),
+    Kind(
+        "duplicate-image-id",
+        "error",
+        "two images share an id",
+        "number the images anew, with their annotations",
+        "keeps the first image of the id",
+    ),
+    Kind(
+        "duplicate-annotation-id",
+        "error",
+        "two annotations share an id; evaluators see one of them only",
+        "number the annotations anew",
+        "numbers the later annotation afresh",
+    ),
+    Kind(
+        "duplicate-category-id",
+        "error",
+        "two categories share an id",
+        "number the categories anew, with their annotations",
+        "keeps the first category of the id",
+    ),
+    Kind(
+        "unknown-image",
+        "error",
+        "an annotation's image_id is that of no image",
+        "add the image or remove the annotation",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "unknown-category",
+        "error",
+        "an annotation's category_id is that of no category",
+        "add the category or remove the annotation",
+        _DROP_ANNOTATION,
+    ),
+    # images and categories as the JSON tells of them
+    Kind(
+        "file-name-bad",
+        "error",
+        "an image has no usable file_name (nor a coco_url)",
+        "name its file",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "duplicate-file-name",
+        "warning",
+        "two images name the same file",
+        "merge them into one image",
+    ),
+    Kind(
+        "image-size-bad",
+        "error",
+        "an image's width or height is no positive integer",
+        "write the size of the file",
+        "turns '640' and 640.0 into 640; else " + _DROP_IMAGE,
+    ),
+    Kind(
+        "image-without-annotations",
+        "info",
+        "an image has no annotation; Detectron2 leaves it out of training by default",
+        "set DATALOADER.FILTER_EMPTY_ANNOTATIONS False to train on it as background",
+    ),
+    Kind(
+        "category-name-bad",
+        "error",
+        "a category's name is missing, empty or no text",
+        "name it",
+        "names it category_ID",
+    ),
+    Kind(
+        "duplicate-category-name",
+        "warning",
+        "two categories have the same name",
+        "merge them, or tell them apart by name",
+    ),
+    Kind(
+        "text-broken",
+        "warning",
+        "a name has control characters or broken Unicode",
+        "rename it, and save the JSON as UTF-8",
+    ),
+    Kind(
+        "category-gap",
+        "info",
+        "category ids are not 1, 2, 3, ...; Detectron2 maps them to classes in order",
+        "nothing to do; submit results with the original ids",
+    ),
+    Kind(
+        "category-unused",
+        "info",
+        "a category has no annotation",
+        "annotate it, or leave it out of MODEL.ROI_HEADS.NUM_CLASSES",
+    ),
+    Kind(
+        "class-imbalance",
+        "info",
+        "the most frequent category has over 100 times the annotations of the rarest",
+        "think of DATALOADER.SAMPLER_TRAIN RepeatFactorTrainingSampler or the federated loss",
+    ),
+    # boxes
+    Kind(
+        "box-bad",
+        "error",
+        "bbox is missing or no list of four numbers",
+        "write [x, y, width, height]",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "box-not-finite",
+        "error",
+        "bbox has NaN, infinity or a number beyond 1e9",
+        "annotate the object again",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "box-no-area",
+        "error",
+        "bbox has no or negative width or height",
+        "write [x, y, width, height], not two corners",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "box-outside",
+        "error",
+        "bbox lies wholly outside of its image",
+        "look whether the image was scaled or cropped",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "box-over-edge",
+        "warning",
+        "bbox leaves its image by over 1 pixel",
+        "clip it; many of them: pixels were taken for two corners, or the image was scaled",
+        "clips the box to the image",
+    ),
+    Kind(
+        "box-tiny",
+        "info",
+        "bbox is narrower or lower than 1 pixel",
+        "look whether it was clicked by mistake",
+    ),
+    Kind(
+        "duplicate-annotation",
+        "warning",
+        "an annotation repeats another's image, category and box",
+        "remove it",
+        _DROP_ANNOTATION,
+    ),
+    Kind(
+        "area-bad",
+        "error",
+        "area is missing, no number, or not above 0; COCO's evaluation stops or ignores sizes",
+        "write the area of the mask, or of the box",
+        "writes the area of the box",
+    ),
+    Kind(
+        "iscrowd-bad",
+        "error",
+        "iscrowd is missing (in a file that is not LVIS's) or neither 0 nor 1",
+        "write 0, or 1 for a group",
+        "writes 0",
+    ),
+)
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
