@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data.datasets import load_coco_json
 from detectron2.engine import DefaultPredictor
+from detectron2.structures import pairwise_iou
 
 from centernet2.engine.defaults import build_cfg
 from centernet2.errors import UserError
+from centernet2.inference.inputs import read_image
 from centernet2.inference.predictor import Predictor, set_score_threshold
+from centernet2.inference.samples import ground_truth
+from centernet2.inference.zoo import DEFAULT_MODEL, shipped_model
 
 Config = Callable[..., CfgNode]
 
@@ -134,6 +139,36 @@ def test_augmentation_looks_at_the_configured_sizes_of_the_image(
     sizes = [tuple(view.shape[1:]) for view in shown]
     assert sorted(sizes) == [(40, 53)] * 4 + [(90, 120)] * 4  # flipped too; boxes, then masks
     assert any(np.array_equal(view.permute(1, 2, 0).numpy(), image) for view in shown)
+
+
+@pytest.mark.slow
+def test_augmentation_finds_the_people_of_real_photos_as_plain_inference_does(
+    shared_data: Path,
+) -> None:
+    folder = shared_data / "penn_fudan"
+    records = load_coco_json(str(folder / "val.json"), str(folder / "images"))[:6]
+    images = [read_image(Path(record["file_name"])) for record in records]
+    truths = [ground_truth(r, image.shape[:2]) for r, image in zip(records, images)]
+    config, weights = shipped_model(DEFAULT_MODEL)
+    boxes, masks = [], []
+    for enabled in ("False", "True"):
+        changes = ["MODEL.WEIGHTS", str(weights), "TEST.AUG.ENABLED", enabled]
+        changes += ["TEST.AUG.MIN_SIZES", "(352, 448)", "TEST.AUG.MAX_SIZE", "768"]
+        results = Predictor(build_cfg(str(config), changes), threshold=0.5)(images)
+        box_overlap, mask_overlap = [], []
+        for truth, found in zip(truths, results):
+            best, place = pairwise_iou(truth.pred_boxes, found.pred_boxes).max(dim=1)
+            given = found.pred_masks[place]
+            both, either = given & truth.pred_masks, given | truth.pred_masks
+            box_overlap.append(best)
+            mask_overlap.append(both.sum(dim=(1, 2)) / either.sum(dim=(1, 2)))
+        boxes.append(torch.cat(box_overlap))
+        masks.append(torch.cat(mask_overlap))
+    plain, augmented = (overlap > 0.5 for overlap in boxes)
+    assert torch.equal(plain, augmented)
+    assert plain.float().mean() >= 0.85
+    # an image mirrored but not mirrored back would share little with the person
+    assert (masks[1][plain] >= masks[0][plain] - 0.1).all()
 
 
 def test_model_that_finds_no_objects_is_named(two_stage_config: Config) -> None:
