@@ -32,6 +32,7 @@ def add_centernet_config(cfg: CN) -> None:
     _add_second_stage(cfg)
     _add_backbones(cfg)
     _add_input(cfg)
+    _add_custom_data(cfg)
     _add_data_loader(cfg)
     _add_training(cfg)
 
@@ -208,6 +209,23 @@ def _add_input(cfg: CN) -> None:
     cfg.INPUT.SCALE_RANGE = (0.1, 2.0)
     # Size of test images: "default" (MIN_SIZE_TEST, MAX_SIZE_TEST) or "square" (TEST_SIZE)
     cfg.INPUT.TEST_INPUT_TYPE = "default"
+
+
+def _add_custom_data(cfg: CN) -> None:
+    cfg.DATASETS.CUSTOM = CN()
+    c = cfg.DATASETS.CUSTOM
+    # COCO-format annotations of the data set "custom_train" (--data sets it); "": no such data set
+    c.TRAIN_JSON = ""
+    # Folder that the file names in TRAIN_JSON are relative to
+    c.TRAIN_IMAGES = ""
+    # COCO-format annotations of the data set "custom_val" (--val sets it); "": no such data set
+    c.VAL_JSON = ""
+    # Folder that the file names in VAL_JSON are relative to
+    c.VAL_IMAGES = ""
+    # Names of the classes of both, in the order of their ids; []: from the annotations
+    c.CLASSES = []
+    # Id of each class of CLASSES in the annotations; []: from the annotations
+    c.CLASS_IDS = []
 
 
 def _add_data_loader(cfg: CN) -> None:

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from centernet2.engine.training_set import check_datasets
 from centernet2.errors import UserError
 
-__all__ = ["check_num_classes", "check_test_sets", "class_counts"]
+__all__ = ["check_num_classes", "check_test_sets", "class_counts", "set_num_classes"]
 
 _ONE_STAGE_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
@@ -38,23 +38,41 @@ def check_num_classes(cfg: CfgNode, dataset: str) -> None:
 
 def class_counts(cfg: CfgNode) -> dict[str, int]:
     """Number of classes of the model, by each key that it reads it from."""
-    architecture = cfg.MODEL.META_ARCHITECTURE
-    keys = []
-    if architecture in _ONE_STAGE_KEYS:
-        keys.append(_ONE_STAGE_KEYS[architecture])
-    elif architecture == "GeneralizedRCNN":
-        keys.append("MODEL.ROI_HEADS.NUM_CLASSES")
-        # Its per-class heatmaps are trained too, unless there is only the agnostic one.
-        agnostic = cfg.MODEL.get("CENTERNET", {}).get("ONLY_PROPOSAL", True)
-        if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "CenterNet" and not agnostic:
-            keys.append("MODEL.CENTERNET.NUM_CLASSES")
     counts = {}
-    for key in keys:
-        node = cfg
-        for part in key.split("."):
-            node = node[part]
-        counts[key] = node
+    for key in _class_keys(cfg):
+        node, name = _node_of(cfg, key)
+        counts[key] = node[name]
     return counts
+
+
+def set_num_classes(cfg: CfgNode, number: int) -> None:
+    """Set each key of :func:`class_counts`, in place."""
+    for key in _class_keys(cfg):
+        node, name = _node_of(cfg, key)
+        node[name] = number
+
+
+def _class_keys(cfg: CfgNode) -> list[str]:
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    if architecture in _ONE_STAGE_KEYS:
+        return [_ONE_STAGE_KEYS[architecture]]
+    if architecture != "GeneralizedRCNN":
+        return []
+    keys = ["MODEL.ROI_HEADS.NUM_CLASSES"]
+    # Its per-class heatmaps are trained too, unless there is only the agnostic one.
+    agnostic = cfg.MODEL.get("CENTERNET", {}).get("ONLY_PROPOSAL", True)
+    if cfg.MODEL.PROPOSAL_GENERATOR.NAME == "CenterNet" and not agnostic:
+        keys.append("MODEL.CENTERNET.NUM_CLASSES")
+    if cfg.MODEL.MASK_ON and cfg.MODEL.ROI_MASK_HEAD.get("POINT_HEAD_ON", False):
+        keys.append("MODEL.POINT_HEAD.NUM_CLASSES")
+    return keys
+
+
+def _node_of(cfg: CfgNode, key: str) -> tuple[CfgNode, str]:
+    *groups, name = key.split(".")
+    for group in groups:
+        cfg = cfg[group]
+    return cfg, name
 
 
 def check_test_sets(cfg: CfgNode) -> None:

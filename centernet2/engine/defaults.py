@@ -13,7 +13,9 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from centernet2.config import add_centernet_config, resolve_renamed_keys
+from centernet2.data.datasets import register_custom
 from centernet2.engine.config_files import merge_file, merge_overrides
+from centernet2.engine.custom_data import add_data_options, data_overrides, prepare_custom_data
 from centernet2.engine.run_files import save_run_files
 from centernet2.errors import UserError
 
@@ -36,6 +38,9 @@ examples:
     python train_net.py --config-file FILE --resume OUTPUT_DIR output/run
   evaluate:
     python train_net.py --config-file FILE --eval-only MODEL.WEIGHTS output/run/model_best.pth
+  your own data in COCO's format: classes, their number and masks are read from the files
+    python train_net.py --config-file FILE --data train.json images/ --val val.json images/ \\
+        OUTPUT_DIR output/mine
   two machines (the same URL on both):
     python train_net.py --config-file FILE --num-gpus 8 --num-machines 2 --machine-rank 0 \\
         --dist-url tcp://ADDRESS_OF_MACHINE_0:29500
@@ -61,6 +66,7 @@ def argument_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="train on the CPU with N processes per machine, instead of on GPUs",
     )
+    add_data_options(parser)
     return parser
 
 
@@ -71,6 +77,8 @@ def build_cfg(config_file: str = "", overrides: list[str] | None = None) -> CfgN
         config_file: YAML; "" for the defaults.
         overrides: KEY, VALUE, KEY, VALUE, ...
 
+    The data sets of DATASETS.CUSTOM are registered, unread.
+
     Raises:
         UserError: see :mod:`centernet2.engine.config_files`.
     """
@@ -79,6 +87,7 @@ def build_cfg(config_file: str = "", overrides: list[str] | None = None) -> CfgN
     if config_file:
         merge_file(cfg, config_file)
     merge_overrides(cfg, overrides or [])
+    register_custom(cfg)
     return resolve_renamed_keys(cfg)
 
 
@@ -94,8 +103,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Raises:
         UserError: for any mistake in files, keys or values.
     """
-    cfg = build_cfg(args.config_file, args.opts)
+    data, overrides = data_overrides(args)
+    cfg = build_cfg(args.config_file, [*overrides, *data])
     _start_logs(cfg.OUTPUT_DIR)
+    prepare_custom_data(cfg, evaluation=args.eval_only)
     choose_device(cfg, on_cpu=args.num_gpus == 0 or args.num_cpu_procs > 0)
     cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())
     if not args.eval_only:

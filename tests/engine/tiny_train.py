@@ -179,7 +179,7 @@ def arguments(output: Path, *overrides: object, flags: tuple[str, ...] = ()) -> 
 
 def main(args: argparse.Namespace) -> None:
     """train_net.py's main, with the tiny data registered in each process."""
-    register_data(Path(args.data))
+    register_data(Path(args.tiny_folder))
     cfg = setup(args)
     if args.eval_only:
         evaluate_checkpoint(cfg, resume=args.resume)
@@ -191,5 +191,5 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parsed = argument_parser().parse_args(sys.argv[2:])
-    parsed.data = sys.argv[1]
+    parsed.tiny_folder = sys.argv[1]
     sys.exit(launch(main, parsed))

@@ -1,0 +1,199 @@
+"""Training on the user's own files: ``--data``, ``--val`` and the keys of DATASETS.CUSTOM."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from detectron2.config import CfgNode
+from detectron2.utils import comm
+
+from centernet2.data.datasets import register_custom
+from centernet2.data.datasets.coco_summary import CocoSummary, summarize_coco
+from centernet2.data.datasets.custom import CUSTOM_TRAIN, CUSTOM_VAL, require_files
+from centernet2.engine.checks import class_counts, set_num_classes
+from centernet2.errors import UserError
+
+__all__ = ["add_data_options", "data_overrides", "prepare_custom_data"]
+
+logger = logging.getLogger(__name__)
+
+
+def add_data_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``--data`` and ``--val``."""
+    parser.add_argument(
+        "--data",
+        nargs="+",
+        metavar=("TRAIN.JSON", "IMAGE_FOLDER"),
+        help="train on these annotations in COCO's format and their images",
+    )
+    parser.add_argument(
+        "--val",
+        nargs="+",
+        metavar=("VAL.JSON", "IMAGE_FOLDER"),
+        help="evaluate on these",
+    )
+
+
+def data_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """What ``--data`` and ``--val`` stand for.
+
+    Returns:
+        KEY VALUE overrides of the two options, and those that the user wrote: argparse takes some
+        of them for further values of an option.
+
+    Raises:
+        UserError: an image folder is not given.
+    """
+    data: list[str] = []
+    written: list[str] = []
+    for option, values, key in (("--data", args.data, "TRAIN"), ("--val", args.val, "VAL")):
+        if not values:
+            continue
+        if len(values) < 2:
+            raise UserError(
+                f"{option} {values[0]}: the folder of the images is missing; write {option} "
+                "ANNOTATIONS.json IMAGE_FOLDER."
+            )
+        json_file, images, *rest = values
+        require_files(json_file, images)
+        written += rest
+        # Absolute, so that the saved config works from any folder.
+        data += [f"DATASETS.CUSTOM.{key}_JSON", repr(os.path.abspath(json_file))]
+        data += [f"DATASETS.CUSTOM.{key}_IMAGES", repr(os.path.abspath(images))]
+    if args.data:
+        data += ["DATASETS.TRAIN", repr((CUSTOM_TRAIN,))]
+        if (
+            not args.eval_only
+        ):  # classes of an earlier run's config make place for those of the data
+            data += ["DATASETS.CUSTOM.CLASSES", "[]", "DATASETS.CUSTOM.CLASS_IDS", "[]"]
+    if args.data or args.val:
+        data += ["DATASETS.TEST", repr((CUSTOM_VAL,) if args.val else ())]
+    if args.data and not args.val:
+        data += ["DATASETS.CUSTOM.VAL_JSON", "", "DATASETS.CUSTOM.VAL_IMAGES", ""]
+    return data, written + list(args.opts or [])
+
+
+def prepare_custom_data(cfg: CfgNode, evaluation: bool = False) -> None:
+    """Check the custom data sets that a run uses and fit the config to them, in place.
+
+    Classes are put into DATASETS.CUSTOM and into the keys that hold their number; masks are
+    switched off if there are none, and INPUT.MASK_FORMAT set to what the masks need.
+
+    Args:
+        cfg: not frozen.
+        evaluation: whether only DATASETS.TEST is used.
+
+    Raises:
+        UserError: naming what is wrong with the files, or that they have different categories.
+    """
+    custom = cfg.DATASETS.CUSTOM
+    used: list[tuple[str, str, bool]] = []
+    if custom.TRAIN_JSON and CUSTOM_TRAIN in cfg.DATASETS.TRAIN and not evaluation:
+        used.append((custom.TRAIN_JSON, custom.TRAIN_IMAGES, False))
+    if custom.VAL_JSON and CUSTOM_VAL in cfg.DATASETS.TEST:
+        used.append((custom.VAL_JSON, custom.VAL_IMAGES, True))
+    if not used:
+        return
+    summaries = _once_a_machine(lambda: [_summary(*parts) for parts in used])
+    for (json_file, _, is_val), summary in zip(used, summaries):
+        _adopt_classes(cfg, json_file, summary)
+        if not is_val:
+            _tell_contents(cfg, json_file, summary)
+    _fit_masks(cfg, [json_file for json_file, _, _ in used], summaries)
+    _fit_class_counts(cfg)
+    register_custom(cfg)
+
+
+def _summary(json_file: str, images: str, evaluated: bool) -> CocoSummary:
+    require_files(json_file, images)
+    return summarize_coco(json_file, images, evaluated)
+
+
+_T = TypeVar("_T")
+
+
+def _once_a_machine(work: Callable[[], _T]) -> _T:
+    """The result of work that only one process of each machine does; its mistakes reach all."""
+    result: _T | UserError | None = None
+    if comm.get_local_rank() == 0:
+        try:
+            result = work()
+        except UserError as error:
+            result = error
+    results = [r for r in comm.all_gather(result) if r is not None]
+    for r in results:
+        if isinstance(r, UserError):
+            raise r
+    return results[0]
+
+
+def _adopt_classes(cfg: CfgNode, json_file: str, summary: CocoSummary) -> None:
+    custom = cfg.DATASETS.CUSTOM
+    found = list(zip(summary.class_ids, summary.classes))
+    if not custom.CLASSES:
+        custom.CLASSES = list(summary.classes)
+    if not custom.CLASS_IDS:
+        custom.CLASS_IDS = list(summary.class_ids)
+    known = list(zip(custom.CLASS_IDS, custom.CLASSES))
+    for one, other in itertools.zip_longest(known, found):
+        if one != other:
+            raise UserError(
+                f"{json_file} has other categories than the training data: {_named(other)} "
+                f"instead of {_named(one)}; give both files the same ids and names."
+            )
+
+
+def _named(category: tuple[int, str] | None) -> str:
+    return "nothing" if category is None else f"'{category[1]}' (id {category[0]})"
+
+
+def _tell_contents(cfg: CfgNode, json_file: str, summary: CocoSummary) -> None:
+    logger.info(
+        "%s: %d images, %d objects, %d classes (%s).",
+        json_file,
+        summary.images,
+        summary.objects,
+        len(summary.classes),
+        ", ".join(summary.classes[:10]) + (", ..." if len(summary.classes) > 10 else ""),
+    )
+    if summary.unlabelled and cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS:
+        logger.info(
+            "%d images of %s without annotations are left out; DATALOADER.FILTER_EMPTY_ANNOTATIONS "
+            "False trains on them as background.",
+            summary.unlabelled,
+            json_file,
+        )
+
+
+def _fit_masks(cfg: CfgNode, files: Sequence[str], summaries: Sequence[CocoSummary]) -> None:
+    if not cfg.MODEL.MASK_ON:
+        return
+    if 0 < summaries[0].without_mask == summaries[0].objects:
+        logger.warning("%s has boxes only: masks are switched off (MODEL.MASK_ON False).", files[0])
+        cfg.MODEL.MASK_ON = False
+        return
+    for json_file, summary in zip(files, summaries):
+        # Validation without any masks is fine: boxes alone are measured then.
+        if 0 < summary.without_mask < summary.objects:
+            raise UserError(
+                f"{json_file}: {summary.without_mask} of {summary.objects} objects have no mask "
+                f"(the first is annotation {summary.first_without_mask!r}); give them masks, or "
+                "set MODEL.MASK_ON False to use boxes alone."
+            )
+    if summaries[0].has_rle and cfg.INPUT.MASK_FORMAT != "bitmask":
+        logger.info("%s has run-length masks: INPUT.MASK_FORMAT is set to bitmask.", files[0])
+        cfg.INPUT.MASK_FORMAT = "bitmask"
+
+
+def _fit_class_counts(cfg: CfgNode) -> None:
+    number = len(cfg.DATASETS.CUSTOM.CLASSES)
+    before = class_counts(cfg)
+    set_num_classes(cfg, number)
+    changed = [f"{key} {number}" for key, old in before.items() if old != number]
+    if changed:
+        logger.info("Classes of the data: %s.", ", ".join(changed))
