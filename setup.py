@@ -38,6 +38,7 @@ setup(
     install_requires=[
         "av>=15.0",
         "fvcore>=0.1.5",
+        'hotcoco>=1.3; python_version >= "3.10"',
         "lvis>=0.5.3",
         "matplotlib>=3.5",
         "numpy>=1.22",
@@ -46,6 +47,7 @@ setup(
         "pycocotools>=2.0.4",
         "rich>=12.0",
         "safetensors>=0.4",
+        "shapely>=2.0",
         "tqdm>=4.60",
     ],
     extras_require={"dev": ["hypothesis", "mypy", "pytest", "ruff", "tensorboard"]},

@@ -8,13 +8,24 @@ from typing import Any
 
 from centernet2.data.doctor.boxes import check_boxes
 from centernet2.data.doctor.findings import Finding, Report
+from centernet2.data.doctor.keypoints import check_keypoints
+from centernet2.data.doctor.lvis import check_lvis
+from centernet2.data.doctor.masks import check_masks
 from centernet2.data.doctor.structure import check_balance, check_ids, check_names
 from centernet2.data.doctor.tables import SECTIONS, Dataset, read_json, split_sections
 
 __all__ = ["check_annotations", "check_dataset"]
 
 # Each looks at one aspect of a file and writes down what it finds.
-CHECKS = (check_ids, check_names, check_balance, check_boxes)
+CHECKS = (
+    check_ids,
+    check_names,
+    check_balance,
+    check_boxes,
+    check_masks,
+    check_keypoints,
+    check_lvis,
+)
 
 
 def check_annotations(file: str, data: Any) -> tuple[Dataset | None, list[Finding]]:
