@@ -15,7 +15,12 @@ from detectron2.utils.logger import setup_logger
 from centernet2.config import add_centernet_config, resolve_renamed_keys
 from centernet2.data.datasets import register_custom
 from centernet2.engine.config_files import merge_file, merge_overrides
-from centernet2.engine.custom_data import add_data_options, data_overrides, prepare_custom_data
+from centernet2.engine.custom_data import (
+    add_data_options,
+    data_overrides,
+    prepare_custom_data,
+    split_validation,
+)
 from centernet2.engine.run_files import save_run_files
 from centernet2.errors import UserError
 
@@ -106,6 +111,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     data, overrides = data_overrides(args)
     cfg = build_cfg(args.config_file, [*overrides, *data])
     _start_logs(cfg.OUTPUT_DIR)
+    if args.data and not args.val:
+        split_validation(cfg, args.val_fraction)
     prepare_custom_data(cfg, evaluation=args.eval_only)
     choose_device(cfg, on_cpu=args.num_gpus == 0 or args.num_cpu_procs > 0)
     cfg = DefaultTrainer.auto_scale_workers(cfg, comm.get_world_size())

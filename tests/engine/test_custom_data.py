@@ -184,3 +184,63 @@ def test_a_run_is_evaluated_and_resumed_from_its_saved_config(
     assert MetadataCatalog.get("custom_train").thing_classes == ["box", "disc"]
     with pytest.raises(UserError, match=r"There is no annotation file .*mine\.json"):
         setup(argument_parser().parse_args([*saved, "--eval-only", *weights]))
+
+
+def test_a_part_is_kept_for_validation(tiny: ModuleType, files: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    flags = ("--data", *files, "--val-fraction", "0.25")
+    cfg = setup(tiny.arguments(out, flags=flags))
+    assert cfg.DATASETS.TEST == ("custom_val",)
+    train, val = (DatasetCatalog.get(name) for name in ("custom_train", "custom_val"))
+    assert (len(train), len(val)) == (9, 3)
+    assert not {r["file_name"] for r in train} & {r["file_name"] for r in val}
+
+    saved = ["--config-file", str(out / "config.yaml")]
+    cfg = setup(argument_parser().parse_args([*saved, "--eval-only"]))
+    assert str(out / "custom_val.json") == cfg.DATASETS.CUSTOM.VAL_JSON
+    # The whole command again, to continue: the same parts
+    before = (out / "custom_val.json").read_text()
+    setup(tiny.arguments(out, flags=(*flags, "--resume")))
+    assert (out / "custom_val.json").read_text() == before
+
+
+def test_all_images_for_training(tiny: ModuleType, files: list[str], tmp_path: Path) -> None:
+    cfg = setup(tiny.arguments(tmp_path / "out", flags=("--data", *files, "--val-fraction", "0")))
+    assert cfg.DATASETS.TEST == ()
+    assert len(DatasetCatalog.get("custom_train")) == 12
+
+
+@pytest.mark.parametrize("fraction", ["1", "-0.1", "nan"])
+def test_impossible_fraction(
+    tiny: ModuleType, files: list[str], tmp_path: Path, fraction: str
+) -> None:
+    with pytest.raises(UserError, match="--val-fraction is .* below 1"):
+        setup(tiny.arguments(tmp_path, flags=("--data", *files, f"--val-fraction={fraction}")))
+
+
+def test_one_image_is_not_split(tiny: ModuleType, files: list[str], tmp_path: Path) -> None:
+    def keep_one(data: Any) -> None:
+        del data["images"][1:], data["annotations"][1:]
+
+    one = changed(files, "one.json", keep_one)
+    with pytest.raises(UserError, match=r"one\.json: one image cannot .* --val-fraction 0"):
+        setup(tiny.arguments(tmp_path, flags=("--data", *one)))
+
+
+@pytest.mark.parametrize(
+    ("iterations", "told"), [(3, "0.5 times only:"), (12, ""), (1200, ""), (1206, "201 times:")]
+)
+def test_a_schedule_that_does_not_fit_the_data_is_told(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, iterations: int, told: str
+) -> None:
+    messages: list[str] = []
+    monkeypatch.setattr(
+        "centernet2.engine.custom_data.logger.warning",
+        lambda text, *values: messages.append(text % values),
+    )
+    prepared("SOLVER.MAX_ITER", str(iterations), "SOLVER.IMS_PER_BATCH", "2", "MODEL.MASK_ON",
+             "False", train=files)  # fmt: skip
+    assert bool(messages) == bool(told)
+    if told:
+        assert told in messages[0]
+        assert "consider SOLVER.MAX_ITER 144 (24 times)" in messages[0]
