@@ -17,6 +17,7 @@ from centernet2.data.doctor.tables import Dataset
 __all__ = ["check_masks"]
 
 BOX_TOLERANCE = (4.0, 0.1)  # pixels, and share of the box's side
+RUNS_AT_ONCE = 2000
 NO_AREA = 1e-3  # square pixels; points on a line enclose less, but for rounding not always 0
 AREA_TOLERANCE = (20.0, 0.25)  # pixels, and share of the mask's area
 
@@ -45,7 +46,8 @@ def check_masks(data: Dataset) -> None:
         else:
             data.add("segmentation-bad", annotations, row, f"segmentation {shown(value)}")
     _measure_polygons(data, polygons, shapes)
-    _measure_runs(data, runs, shapes)
+    for start in range(0, len(runs), RUNS_AT_ONCE):  # bounds the memory
+        _measure_runs(data, runs[start : start + RUNS_AT_ONCE], shapes)
     _compare(data, shapes)
 
 

@@ -56,14 +56,10 @@ def decode_strings(strings: list[bytes]) -> list[np.ndarray | None]:
     long = np.zeros(len(whole), bool)
     long[string_of[place[ends] >= _LONGEST]] = True
     at = np.arange(len(values)) - first[string_of]
-    # Number 0 stands alone; 2, 4, ... and 1, 3, ... are two chains of differences.
-    chain = 3 * string_of + np.where(at == 0, 0, 2 - at % 2)
-    order = np.argsort(chain, kind="stable")
-    sums = np.cumsum(values[order])
-    heads = np.r_[True, chain[order][1:] != chain[order][:-1]]
-    before = (sums - values[order])[heads]
-    runs = np.empty_like(values)
-    runs[order] = sums - before[np.cumsum(heads) - 1]
+    # Number 0 stands alone; 1, 3, ... and 2, 4, ... are two chains of differences.
+    odd = at % 2 == 1
+    chains = [_running_sum(np.where(of, values, 0), first) for of in (odd, ~odd & (at > 0))]
+    runs = np.where(odd, chains[0], np.where(at > 0, chains[1], values))
     for i, piece, too_long in zip(whole, np.split(runs, first[1:]), long):
         if not too_long:
             result[i] = piece
@@ -89,8 +85,7 @@ def measure_runs(runs: list[np.ndarray], heights: np.ndarray) -> MaskShapes:
     negative = np.minimum.reduceat(flat, starts) < 0
     inside = (np.arange(len(flat)) - np.repeat(starts, lengths)) % 2 == 1
     area = np.add.reduceat(np.where(inside, flat, 0), starts)
-    ends = np.cumsum(flat)
-    ends -= np.repeat(ends[starts] - flat[starts], lengths)
+    ends = _running_sum(flat, starts)
     keep = np.flatnonzero(inside & (flat > 0))
     of = np.repeat(np.arange(count), lengths)[keep]
     if len(keep):
@@ -105,6 +100,13 @@ def measure_runs(runs: list[np.ndarray], heights: np.ndarray) -> MaskShapes:
         top, bottom = np.minimum.reduceat(top, at), np.maximum.reduceat(bottom, at)
         box[masks] = np.stack([left, top, right - left + 1, bottom - top + 1], 1)
     return MaskShapes(total, area, box, negative)
+
+
+def _running_sum(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Cumulative sum that begins anew at each of ``starts``, which begin with 0 and increase."""
+    sums = np.cumsum(values)
+    lengths = np.diff(np.r_[starts, len(values)])
+    return sums - np.repeat(sums[starts] - values[starts], lengths)
 
 
 def _is_whole(string: Any) -> bool:
