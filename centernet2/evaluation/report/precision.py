@@ -1,9 +1,8 @@
-"""Precision over recall, by the reference implementation."""
+"""Precision over recall, as the reference implementation computes it."""
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+
+from centernet2.evaluation.engine import evaluate_coco
 
 __all__ = ["COCO_IOUS", "FALSE_DISCOVERY_IOUS", "false_discovery", "mean_valid", "precisions"]
 
@@ -38,17 +38,7 @@ def precisions(
         there is no ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        if found:
-            detections = truth.loadRes(copy.deepcopy(list(found)))
-        else:  # loadRes fails on an empty list
-            detections = COCO()
-            detections.dataset = {**truth.dataset, "annotations": []}
-            detections.createIndex()
-        evaluation = COCOeval(truth, detections, task)
-        evaluation.params.iouThrs = np.asarray(ious)
-        evaluation.params.maxDets = [100]
-        evaluation.evaluate()
-        evaluation.accumulate()
+        evaluation = evaluate_coco(truth.dataset, found, task, ious=ious, max_dets=[100])
     return evaluation.eval["precision"][..., 0], evaluation.eval["recall"][..., 0]
 
 
