@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from rich.console import Console
+from rich.progress import Progress
 
 from centernet2.data.doctor import check_dataset
 from centernet2.data.doctor.summary import print_report
@@ -25,6 +26,15 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 without errors, 1 with errors in the data, 2 for a wrong command.",
     )
     parser.add_argument("annotations", type=Path, help="JSON file")
+    parser.add_argument("images", type=Path, nargs="?", help="folder of its images")
+    parser.add_argument(
+        "--val",
+        type=Path,
+        nargs="+",
+        metavar=("JSON", "IMAGES"),
+        help="validation set, checked too, and for images that are in both",
+    )
+    parser.add_argument("--no-images", action="store_true", help="open no image")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
     return parser
 
@@ -35,9 +45,26 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    val = options.val or []
+    if len(val) > 2:
+        parser.error("--val takes a JSON file and a folder of images")
+    if not options.no_images and (options.images is None or len(val) == 1):
+        parser.error("name the folder of images after each JSON file, or give --no-images")
+    root, val_root = options.images, val[1] if len(val) == 2 else None
+    if options.no_images:
+        root = val_root = None
     try:
-        report = check_dataset(options.annotations)
+        with Progress(console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("images", total=None, visible=not options.no_images)
+            report = check_dataset(
+                options.annotations,
+                root,
+                val[0] if val else None,
+                val_root,
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
         print_report(report, Console())
         if options.json is not None:
             text = json.dumps(report.as_json(), indent=1) + "\n"

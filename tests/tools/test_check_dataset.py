@@ -27,7 +27,7 @@ def broken(shared_data: Path, tmp_path: Path) -> Path:
 
 
 def test_errors_in_the_data_end_with_1_and_are_written_out(broken: Path, tmp_path: Path) -> None:
-    done = run(broken, "--json", tmp_path / "out.json")
+    done = run(broken, "--no-images", "--json", tmp_path / "out.json")
     assert done.returncode == 1, done.stderr
     assert "box-no-area" in done.stdout and "annotations[5] (id 3914)" in done.stdout
     written = json.loads((tmp_path / "out.json").read_text())
@@ -36,10 +36,10 @@ def test_errors_in_the_data_end_with_1_and_are_written_out(broken: Path, tmp_pat
 
 
 def test_a_missing_file_is_one_sentence_and_2() -> None:
-    done = run("no/such.json")
+    done = run("no/such.json", "--no-images")
     assert done.returncode == 2
     assert "no/such.json" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_an_unknown_option_ends_with_2() -> None:
-    assert run("a.json", "--no-such").returncode == 2
+def test_no_folder_of_images_ends_with_2() -> None:
+    assert run("a.json").returncode == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from centernet2.data.doctor.kinds import KINDS, SEVERITIES, Kind
@@ -86,12 +85,10 @@ class Report:
     Attributes:
         findings: in the order of the checks.
         sizes: records of each file: ``{file: {"images": n, "annotations": n, "categories": n}}``.
-        image_roots: folder of the images of each file, where images were opened.
     """
 
     findings: list[Finding] = field(default_factory=list)
     sizes: dict[str, dict[str, int]] = field(default_factory=dict)
-    image_roots: dict[str, Path] = field(default_factory=dict)
 
     def of_severity(self, severity: str) -> list[Finding]:
         """The findings that are ``error``, ``warning`` or ``info``."""

@@ -368,6 +368,61 @@ _ALL = (
         "remove the category there",
         "removes the category there",
     ),
+    # image files
+    Kind(
+        "path-leaves-folder",
+        "error",
+        "a file_name leads out of the folder of images (.., an absolute path, a link)",
+        "move the file into the folder and name it by its path there",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "image-missing",
+        "error",
+        "the file of an image is not there",
+        "look whether the folder is the right one and upper and lower case agree",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "image-unreadable",
+        "error",
+        "a file is no image that Pillow can read",
+        "save it as JPEG or PNG",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "image-truncated",
+        "error",
+        "an image is cut off",
+        "copy or download it again",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "size-mismatch",
+        "error",
+        "an image has another size than the JSON says (EXIF rotation applied, as Detectron2 does)",
+        "annotate the image as it is, or restore the one that was annotated",
+        _DROP_IMAGE,
+    ),
+    Kind(
+        "image-rotated",
+        "info",
+        "an image is turned by its EXIF tag; tools that ignore the tag see it lying down",
+        "save the pixels upright, without the tag",
+    ),
+    # train against val
+    Kind(
+        "leak-same-file",
+        "error",
+        "an image of val has the very bytes of one of train",
+        "remove it from train or from val",
+    ),
+    Kind(
+        "leak-look-alike",
+        "warning",
+        "an image of val looks like one of train (perceptual hash)",
+        "look at both; frames of one video belong into one of the sets",
+    ),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in _ALL}
