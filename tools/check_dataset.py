@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from centernet2.data.doctor import check_dataset
+from centernet2.data.doctor.fixing import write_cleaned
 from centernet2.data.doctor.summary import print_report
 from centernet2.errors import UserError
 
@@ -35,6 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="validation set, checked too, and for images that are in both",
     )
     parser.add_argument("--no-images", action="store_true", help="open no image")
+    parser.add_argument(
+        "--fix", type=Path, metavar="FOLDER", help="write cleaned copies of the JSON files there"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
     return parser
 
@@ -69,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json is not None:
             text = json.dumps(report.as_json(), indent=1) + "\n"
             options.json.write_text(text, encoding="utf-8")
+        if options.fix is not None:
+            for path in write_cleaned(report, [options.annotations, *val[:1]], options.fix):
+                print(path)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

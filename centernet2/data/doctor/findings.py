@@ -38,6 +38,7 @@ class Finding:
         id: the record's ``id`` as the file has it.
         image: file name of the image that it concerns, where known.
         detail: what exactly is the matter, with values.
+        part: which polygon of an annotation, from 0, where it is about one.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Finding:
     id: Any = None
     image: str = ""
     detail: str = ""
+    part: int | None = None
 
     @property
     def about(self) -> Kind:

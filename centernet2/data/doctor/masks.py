@@ -58,15 +58,15 @@ def _sound_polygons(
     sound = []
     for place, part in enumerate(parts):
         if type(part) is not list or not set(map(type, part)) <= {int, float}:
-            data.add("polygon-bad", data.annotations, row, f"polygon {place}: {shown(part)}")
+            data.add("polygon-bad", data.annotations, row, f"polygon {place}: {shown(part)}", place)
         elif len(part) % 2:
             detail = f"polygon {place}: {len(part)} coordinates"
-            data.add("polygon-odd", data.annotations, row, detail)
+            data.add("polygon-odd", data.annotations, row, detail, place)
         elif len(part) < 6:
             detail = f"polygon {place}: {len(part) // 2} points"
-            data.add("polygon-short", data.annotations, row, detail)
+            data.add("polygon-short", data.annotations, row, detail, place)
         elif not (max(part) < LARGEST and min(part) > -LARGEST) or math.isnan(sum(part)):
-            data.add("polygon-bad", data.annotations, row, f"polygon {place}: {shown(part)}")
+            data.add("polygon-bad", data.annotations, row, f"polygon {place}: {shown(part)}", place)
         else:
             sound.append((row, place, part))
     return sound
@@ -85,14 +85,14 @@ def _measure_polygons(
     areas = shapely.area(drawn)
     for i in np.flatnonzero(areas < NO_AREA):
         row, place, _ = polygons[i]
-        data.add("polygon-no-area", data.annotations, row, f"polygon {place}")
+        data.add("polygon-no-area", data.annotations, row, f"polygon {place}", place)
     odd = np.flatnonzero(~shapely.is_valid(drawn) & (areas >= NO_AREA))
     for i, reason in zip(odd, shapely.is_valid_reason(drawn[odd])):
         # "Ring Self-intersection" is an outline that touches itself: its mask is as drawn
         if reason.startswith("Self-intersection"):
             row, place, _ = polygons[i]
             detail = f"polygon {place} crosses itself at {reason.partition('[')[2].rstrip(']')}"
-            data.add("polygon-self-crossing", data.annotations, row, detail)
+            data.add("polygon-self-crossing", data.annotations, row, detail, place)
     rows, first = np.unique([row for row, _, _ in polygons], return_index=True)
     point = np.r_[0, np.cumsum(lengths)[:-1]][first]
     low, high = np.minimum.reduceat(points, point), np.maximum.reduceat(points, point)

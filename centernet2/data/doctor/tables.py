@@ -80,11 +80,15 @@ class Dataset:
             "neg_category_ids" in record for record in self.images.records
         )
 
-    def add(self, kind: str, table: Table | None = None, row: int = -1, detail: str = "") -> None:
-        """Write down one finding, of the record in ``row`` of ``table`` or of the whole file."""
-        if table is None:
-            self.findings.append(Finding(kind, self.file, detail=detail))
-            return
+    def add(
+        self,
+        kind: str,
+        table: Table,
+        row: int = -1,
+        detail: str = "",
+        part: int | None = None,
+    ) -> None:
+        """Write down one finding, of the record in ``row`` of ``table`` or of all of it."""
         if row < 0:
             self.findings.append(Finding(kind, self.file, table.section, detail=detail))
             return
@@ -104,6 +108,7 @@ class Dataset:
                 record.get("id"),
                 name,
                 detail,
+                part,
             )
         )
 
