@@ -69,6 +69,11 @@ def data_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     for option, values, key in (("--data", args.data, "TRAIN"), ("--val", args.val, "VAL")):
         if not values:
             continue
+        if os.path.isdir(values[0]):
+            raise UserError(
+                f"{option} {values[0]} is a folder; it takes a JSON file in COCO's format and an "
+                "image folder (datasets/convert.py writes that file for YOLO's format)."
+            )
         if len(values) < 2:
             raise UserError(
                 f"{option} {values[0]}: the folder of the images is missing; write {option} "

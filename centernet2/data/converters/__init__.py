@@ -1,0 +1,5 @@
+"""Data sets in other formats, turned into COCO's."""
+
+from centernet2.data.converters.yolo import convert_yolo
+
+__all__ = ["convert_yolo"]

@@ -1,0 +1,166 @@
+"""YOLO's text files: a ``data.yaml``, folders of images, and a label file for each image.
+
+A parser of our own: it takes boxes and polygons, keeps images without objects, and its messages
+name the file and line.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from PIL import Image, UnidentifiedImageError
+
+from centernet2.errors import UserError
+
+__all__ = ["convert_yolo"]
+
+_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_EXIF_ORIENTATION = 0x0112
+
+
+def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
+    """Read a split of a data set in YOLO's format.
+
+    Args:
+        folder: with ``data.yaml``, which has ``names`` and, for each split, a folder of images, a
+            list of folders or a text file that lists images. Labels are found as YOLO finds them:
+            ``labels`` in place of the last ``images`` in a path, and ``.txt`` as suffix.
+        split: "train", "val" or "test".
+
+    Returns:
+        COCO's format: category ids are the class numbers plus 1, boxes and polygons in pixels of
+        the upright image, file names relative to ``folder``.
+
+    Raises:
+        UserError: naming the file and line of a mistake.
+    """
+    root = Path(folder)
+    description = _description(root / "data.yaml")
+    names = _names(root / "data.yaml", description)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for path in sorted(set(_images(root, description, split))):
+        width, height = _upright_size(path)
+        number = len(images) + 1
+        name = Path(os.path.relpath(path, root)).as_posix()
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        for label, where, values in _labels(_label_file(path)):
+            if label not in names:
+                raise UserError(f"{where}: class {label} is not in the names of data.yaml.")
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": number,
+                    "category_id": label + 1,
+                    "iscrowd": 0,
+                    **_geometry(values, width, height),
+                }
+            )
+    if not images:
+        raise UserError(f"{root / 'data.yaml'}: there are no images in '{split}'.")
+    categories = [{"id": label + 1, "name": names[label]} for label in sorted(names)]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path} must hold 'names' and the folders 'train' and 'val'.")
+    return loaded
+
+
+def _names(path: Path, description: dict[str, Any]) -> dict[int, str]:
+    names = description.get("names")
+    if isinstance(names, list):
+        names = dict(enumerate(names))
+    if not isinstance(names, dict) or not names or not all(isinstance(n, int) for n in names):
+        raise UserError(
+            f"{path}: 'names' must be a list of class names, or a mapping from numbers."
+        )
+    return {number: str(name) for number, name in names.items()}
+
+
+def _images(root: Path, description: dict[str, Any], split: str) -> Iterator[Path]:
+    entries = description.get(split)
+    if not entries:
+        raise UserError(f"{root / 'data.yaml'} has no '{split}'.")
+    # "path" is often that of the machine which wrote the file: the folder itself is tried as well.
+    # Some exports write "../train/images" for a folder that lies beside data.yaml.
+    bases = [root / str(description.get("path") or ""), root]
+    for entry in [entries] if isinstance(entries, str) else entries:
+        places = [base / name for name in (entry, entry.removeprefix("../")) for base in bases]
+        found = next((place for place in places if place.exists()), None)
+        if found is None:
+            raise UserError(f"{root / 'data.yaml'}: '{split}' names {entry}, which is not there.")
+        if found.is_dir():
+            yield from (p for p in found.rglob("*") if p.suffix.lower() in _SUFFIXES)
+            continue
+        for number, line in enumerate(found.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.strip():
+                path = found.parent / line.strip()
+                if not path.is_file():
+                    raise UserError(f"{found}, line {number}: there is no image {path}.")
+                yield path
+
+
+def _label_file(image: Path) -> Path:
+    parts = list(image.parts)
+    places = [i for i, part in enumerate(parts[:-1]) if part == "images"]
+    if places:
+        parts[places[-1]] = "labels"
+    return Path(*parts).with_suffix(".txt")
+
+
+def _upright_size(path: Path) -> tuple[int, int]:
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+    except (OSError, UnidentifiedImageError) as error:
+        raise UserError(f"{path} is not a readable image: {error}.") from error
+    return (height, width) if turned else (width, height)
+
+
+def _labels(path: Path) -> Iterator[tuple[int, str, list[float]]]:
+    if not path.is_file():  # an image without objects
+        return
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        try:
+            label, *values = (float(word) for word in line.split())
+        except ValueError as error:
+            raise UserError(f"{where}: '{line.strip()}' is not a row of numbers.") from error
+        if len(values) != 4 and (len(values) < 6 or len(values) % 2):
+            raise UserError(
+                f"{where}: {len(values)} numbers after the class; a box has 4 (centre, width and "
+                "height), a polygon 2 for each of 3 or more points."
+            )
+        if not all(0 <= value <= 1 for value in values) or not label.is_integer():
+            raise UserError(
+                f"{where}: '{line.strip()}' must be a class number and parts of the image's width "
+                "and height, 0 to 1."
+            )
+        yield int(label), where, values
+
+
+def _geometry(values: list[float], width: int, height: int) -> dict[str, Any]:
+    if len(values) == 4:
+        x, y, w, h = (value * size for value, size in zip(values, (width, height) * 2))
+        return {"bbox": [x - w / 2, y - h / 2, w, h], "area": w * h}
+    xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
+    corners = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1])
+    return {
+        "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)],
+        "area": abs(math.fsum(x1 * y2 - x2 * y1 for x1, y1, x2, y2 in corners)) / 2,
+        "segmentation": [[value for point in zip(xs, ys) for value in point]],
+    }

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+SCRIPT = Path(__file__).resolve().parents[2] / "datasets" / "convert.py"
+
+
+@pytest.fixture(scope="module")
+def convert() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("convert", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_split_is_written(
+    convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "valid").mkdir()
+    Image.new("RGB", (4, 4)).save(tmp_path / "valid" / "a.png")
+    (tmp_path / "valid" / "a.txt").write_text("0 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").write_text("{val: valid, names: [owl]}")
+    output = tmp_path / "val.json"
+    assert convert.main([str(tmp_path), str(output), "--split", "val"]) == 0
+    assert json.loads(output.read_text())["annotations"][0]["bbox"] == [1, 1, 2, 2]
+    assert "1 images, 1 objects, 1 classes" in capsys.readouterr().out
+
+
+def test_a_mistake_is_one_sentence(
+    convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert convert.main([str(tmp_path), str(tmp_path / "a.json")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "a.json").exists()
