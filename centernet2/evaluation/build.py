@@ -3,35 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, LVISEvaluator
+from detectron2.evaluation import DatasetEvaluator
 
 from centernet2.data.lvis_compat import repair_lvis
 from centernet2.errors import UserError
+from centernet2.evaluation.coco import CocoEvaluator, LvisEvaluator
 
-__all__ = ["CocoEvaluator", "build_evaluator"]
-
-
-class CocoEvaluator(COCOEvaluator):
-    """Detectron2's COCO evaluator for annotation files as people write them.
-
-    Files may lack "info", and masks are evaluated only if the annotations have some.
-    """
-
-    def __init__(self, dataset_name: str, **options: Any) -> None:
-        # The compiled fast variant is absent from some builds; the official one is the reference.
-        super().__init__(dataset_name, use_fast_impl=False, **options)
-        self._coco_api.dataset.setdefault("info", {})
-
-    def _tasks_from_predictions(self, predictions: list[dict[str, Any]]) -> list[str]:
-        tasks: list[str] = super()._tasks_from_predictions(predictions)
-        truth = self._coco_api.anns.values()
-        if "segm" in tasks and not any("segmentation" in annotation for annotation in truth):
-            tasks.remove("segm")
-        return tasks
+__all__ = ["build_evaluator"]
 
 
 def build_evaluator(
@@ -56,7 +37,7 @@ def build_evaluator(
         )
     if kind == "lvis":
         repair_lvis()
-        return LVISEvaluator(dataset_name, output_dir=folder)
+        return LvisEvaluator(dataset_name, output_dir=folder)
     raise UserError(
         f"Data set '{dataset_name}' asks for the evaluator '{kind}'; this project evaluates "
         "'coco' and 'lvis'."

@@ -1,0 +1,208 @@
+"""Detectron2's COCO and LVIS evaluators on the fast engine, with results kept on the disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import detectron2.utils.comm as comm
+import torch
+from detectron2.evaluation import COCOEvaluator, LVISEvaluator
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+from detectron2.utils.logger import create_small_table
+
+from centernet2.evaluation.engine import evaluate_coco, evaluate_lvis
+from centernet2.evaluation.results_file import ResultsWriter
+
+__all__ = ["CocoEvaluator", "LvisEvaluator"]
+
+Records = list[dict[str, Any]]
+
+logger = logging.getLogger(__name__)
+
+LVIS_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "APr", "APc", "APf")
+
+
+class _OnDisk:
+    """What both evaluators share: detections go to a file, image by image, not to memory.
+
+    Region proposals (``"proposals"``) are held in memory, as in Detectron2.
+    """
+
+    RESULTS: str
+    _coco_ids: dict[int, int]
+    _metadata: Any
+    _distributed: bool
+    _output_dir: str | None
+    _do_evaluation: bool
+    _tasks: Any
+    _results: OrderedDict[str, Any]
+    _eval_box_proposals: Callable[[Records], None]
+
+    def _open(self) -> None:
+        self._temporary = None if self._output_dir else TemporaryDirectory()
+        folder = self._output_dir or self._temporary.name  # type: ignore[union-attr]
+        self._writer = ResultsWriter(Path(folder, self.RESULTS), self._distributed)
+
+    def reset(self) -> None:
+        """Begin an evaluation."""
+        self._proposals: Records = []
+        self._instances_seen = False
+        self._writer.reset()
+
+    def process(self, inputs: Records, outputs: Records) -> None:
+        """Write the detections of some images.
+
+        Args:
+            inputs: the model's, with "image_id".
+            outputs: the model's, with "instances" (boxes in pixels of the original image; masks
+                become run lengths here) or "proposals".
+        """
+        for record, output in zip(inputs, outputs):
+            image_id = record["image_id"]
+            if "instances" in output:
+                self._instances_seen = True
+                instances = output["instances"].to(torch.device("cpu"))
+                detections = instances_to_coco_json(instances, image_id)
+                for detection in detections:
+                    detection["category_id"] = self._category(detection["category_id"])
+                self._writer.add(image_id, detections)
+            if "proposals" in output:
+                proposals = output["proposals"].to(torch.device("cpu"))
+                self._proposals.append({"image_id": image_id, "proposals": proposals})
+
+    def _category(self, index: int) -> int:
+        if index not in self._coco_ids:
+            raise ValueError(
+                f"A detection has class {index}, but the data set has {len(self._coco_ids)} "
+                "classes: set MODEL.ROI_HEADS.NUM_CLASSES to their number."
+            )
+        return self._coco_ids[index]
+
+    def evaluate(self, img_ids: Any = None) -> dict[str, Any]:
+        """Join the detections of all processes, and measure them in the main one.
+
+        Args:
+            img_ids: ids of the images that count; default: all. COCO only.
+
+        Returns:
+            For each task its figures in percent, under Detectron2's names; empty in other
+            processes than the main one.
+        """
+        images = self._writer.join()
+        proposals, seen = [self._proposals], [self._instances_seen]
+        if self._distributed:
+            proposals, seen = comm.gather(self._proposals), comm.gather(self._instances_seen)
+            if not comm.is_main_process():
+                return {}
+        together = [record for part in proposals for record in part]
+        self._results = OrderedDict()
+        if not together and not images:
+            logger.warning("No image was evaluated: the data set is empty.")
+            return {}
+        if together:
+            self._eval_box_proposals(together)
+        if any(seen):
+            self._evaluate_file(img_ids)
+        return copy.deepcopy(self._results)
+
+    def _evaluate_file(self, image_ids: Any) -> None:
+        if self._output_dir:
+            logger.info("Detections: %s", self._writer.path)
+        if not self._do_evaluation:
+            logger.info("The data set has no annotations: nothing to compare with.")
+            return
+        found: Records = json.loads(self._writer.path.read_text(encoding="utf-8"))
+        for task in sorted(self._tasks or self._tasks_from_predictions(found)):
+            self._results[task] = self._measure(found, task, image_ids)
+
+    def _tasks_from_predictions(self, found: Records) -> Any:
+        raise NotImplementedError
+
+    def _measure(self, found: Records, task: str, image_ids: Any) -> dict[str, float]:
+        raise NotImplementedError
+
+
+class CocoEvaluator(_OnDisk, COCOEvaluator):
+    """Detectron2's COCO evaluator: the same figures and tables, faster, in bounded memory.
+
+    Annotation files may lack "info", "iscrowd" and "area", and masks are evaluated only if all
+    annotations have one. The arguments are Detectron2's.
+    """
+
+    RESULTS = "coco_instances_results.json"
+
+    def __init__(self, dataset_name: str, **options: Any) -> None:
+        super().__init__(dataset_name, **{**options, "use_fast_impl": False})
+        dataset = self._coco_api.dataset
+        dataset.setdefault("info", {})
+        for annotation in dataset.get("annotations", ()):
+            annotation.setdefault("iscrowd", 0)  # Detectron2's measure of proposals reads both
+            annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
+        to_index = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if to_index is None:
+            to_index = {i: i for i in self._coco_api.getCatIds()}
+        self._coco_ids = {index: coco_id for coco_id, index in to_index.items()}
+        self._open()
+
+    def _tasks_from_predictions(self, found: Records) -> list[str]:
+        tasks: list[str] = COCOEvaluator._tasks_from_predictions(self, found)
+        truth = self._coco_api.anns.values()
+        if "segm" in tasks and not all("segmentation" in annotation for annotation in truth):
+            tasks.remove("segm")
+        return tasks
+
+    def _measure(self, found: Records, task: str, image_ids: Any) -> dict[str, float]:
+        evaluation = None
+        if found:
+            evaluation = evaluate_coco(
+                self._coco_api.dataset,
+                found,
+                task,
+                max_dets=None if task == "keypoints" else self._max_dets_per_image,
+                sigmas=self._kpt_oks_sigmas,
+                image_ids=image_ids,
+            )
+            evaluation.summarize()
+        results: dict[str, float] = self._derive_coco_results(
+            evaluation, task, class_names=self._metadata.get("thing_classes")
+        )
+        return results
+
+
+class LvisEvaluator(_OnDisk, LVISEvaluator):
+    """Detectron2's LVIS evaluator: the same figures and tables, faster, in bounded memory."""
+
+    RESULTS = "lvis_instances_results.json"
+
+    def __init__(self, dataset_name: str, **options: Any) -> None:
+        super().__init__(dataset_name, **options)
+        to_index = self._metadata.get("thing_dataset_id_to_contiguous_id")
+        if to_index is None:
+            to_index = {i: i - 1 for i in self._lvis_api.get_cat_ids()}
+        self._coco_ids = {index: lvis_id for lvis_id, index in to_index.items()}
+        self._open()
+
+    def _tasks_from_predictions(self, found: Records) -> tuple[str, ...]:
+        tasks: tuple[str, ...] = LVISEvaluator._tasks_from_predictions(self, found)
+        return tasks
+
+    def _measure(self, found: Records, task: str, image_ids: Any) -> dict[str, float]:
+        if not found:
+            logger.warning("The model found nothing.")
+            return dict.fromkeys(LVIS_METRICS, float("nan"))
+        evaluation = evaluate_lvis(
+            self._lvis_api.dataset, found, task, max_dets=self._max_dets_per_image or 300
+        )
+        evaluation.summarize()
+        evaluation.print_results()
+        figures = evaluation.get_results()
+        results = {name: float(figures[name] * 100) for name in LVIS_METRICS}
+        logger.info("Evaluation results for %s:\n%s", task, create_small_table(results))
+        return results
