@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Write a data set in YOLO's format as a JSON file in COCO's: train_net.py --data JSON FOLDER."""
+"""Write a data set in YOLO's or Pascal VOC's format as a JSON file in COCO's.
+
+train_net.py --data JSON FOLDER trains on it.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,33 @@ import json
 import sys
 from pathlib import Path
 
-from centernet2.data.converters import convert_yolo
+from centernet2.data.converters import convert_voc, convert_yolo
 from centernet2.engine.atomic import atomic_write
 from centernet2.errors import UserError
+
+_READERS = {"yolo": convert_yolo, "voc": convert_voc}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert one split; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", help="of the data set, with data.yaml")
+    parser.add_argument("folder", type=Path, help="of the data set")
     parser.add_argument("output", type=Path, help="JSON file to write")
     parser.add_argument("--split", default="train", help="train (default), val or test")
+    parser.add_argument(
+        "--format",
+        choices=["auto", *_READERS],
+        default="auto",
+        help="auto (default): yolo if the folder has a data.yaml, else voc",
+    )
     options = parser.parse_args(arguments)
+    kind = options.format
+    if kind == "auto":
+        kind = "yolo" if (options.folder / "data.yaml").is_file() else "voc"
     try:
-        data = convert_yolo(options.folder, options.split)
+        if not options.folder.is_dir():
+            raise UserError(f"There is no folder {options.folder}.")
+        data = _READERS[kind](options.folder, options.split)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

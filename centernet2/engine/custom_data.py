@@ -72,7 +72,8 @@ def data_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]]:
         if os.path.isdir(values[0]):
             raise UserError(
                 f"{option} {values[0]} is a folder; it takes a JSON file in COCO's format and an "
-                "image folder (datasets/convert.py writes that file for YOLO's format)."
+                "image folder (datasets/convert.py writes that file for YOLO's and Pascal VOC's "
+                "formats)."
             )
         if len(values) < 2:
             raise UserError(

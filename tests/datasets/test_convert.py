@@ -33,9 +33,38 @@ def test_a_split_is_written(
     assert "1 images, 1 objects, 1 classes" in capsys.readouterr().out
 
 
+def test_pascal_voc_is_recognised(convert: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.xml").write_text(
+        "<annotation><filename>a.jpg</filename><size><width>4</width><height>3</height></size>"
+        "</annotation>"
+    )
+    output = tmp_path / "train.json"
+    assert convert.main([str(tmp_path), str(output)]) == 0
+    assert json.loads(output.read_text())["images"][0]["height"] == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "has no XML files"),
+        (["--format", "yolo"], "data.yaml cannot be read"),
+    ],
+)
 def test_a_mistake_is_one_sentence(
-    convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    convert: ModuleType,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    message: str,
 ) -> None:
-    assert convert.main([str(tmp_path), str(tmp_path / "a.json")]) == 2
-    assert capsys.readouterr().err.startswith("error: ")
+    assert convert.main([str(tmp_path), str(tmp_path / "a.json"), *options]) == 2
+    text = capsys.readouterr().err
+    assert text.startswith("error: ")
+    assert message in text
     assert not (tmp_path / "a.json").exists()
+
+
+def test_no_folder(convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert convert.main([str(tmp_path / "gone"), str(tmp_path / "a.json")]) == 2
+    assert "There is no folder" in capsys.readouterr().err

@@ -1,0 +1,111 @@
+"""Pascal VOC's XML files: one for each image, below ``Annotations`` or anywhere in the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from centernet2.errors import UserError
+
+__all__ = ["convert_voc"]
+
+
+def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
+    """Read a split of a data set in Pascal VOC's format.
+
+    Corners are taken as the distances in pixels that today's labelling tools write; VOC's own files
+    of 2007 to 2012 count pixels from 1, which moves their boxes by a pixel at most.
+
+    Args:
+        folder: searched for XML files. Their images lie beside them or in ``JPEGImages``.
+        split: reads the names in ``ImageSets/Main/<split>.txt``; where there is no such file it
+            must be "train", which then stands for all images.
+
+    Returns:
+        COCO's format: the classes of all splits by name, objects marked "difficult" as crowds, so
+        that they count neither as hits nor as misses, file names relative to ``folder``.
+
+    Raises:
+        UserError: naming the file of a mistake.
+    """
+    root = Path(folder)
+    files = {path.stem: path for path in sorted(root.rglob("*.xml"))}
+    if not files:
+        raise UserError(f"{root} has no XML files.")
+    trees = {stem: _parse(path) for stem, path in files.items()}
+    found = {_text(files[s], o, "name") for s, tree in trees.items() for o in tree.iter("object")}
+    classes = {name: number for number, name in enumerate(sorted(found), start=1)}
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for stem in _members(root, split, files):
+        path, tree = files[stem], trees[stem]
+        width, height = (int(_number(path, tree, f"size/{key}")) for key in ("width", "height"))
+        name = _image(root, path, _text(path, tree, "filename"))
+        images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
+        for entry in tree.iter("object"):
+            left, top, right, bottom = (
+                _number(path, entry, f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")
+            )
+            if right <= left or bottom <= top:
+                raise UserError(
+                    f"{path}: the box {left:g}, {top:g}, {right:g}, {bottom:g} has no area."
+                )
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": len(images),
+                    "category_id": classes[_text(path, entry, "name")],
+                    "iscrowd": int(entry.findtext("difficult", "0").strip() == "1"),
+                    "bbox": [left, top, right - left, bottom - top],
+                    "area": (right - left) * (bottom - top),
+                }
+            )
+    categories = [{"id": number, "name": name} for name, number in classes.items()]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _members(root: Path, split: str, files: dict[str, Path]) -> list[str]:
+    listing = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.is_file():
+        if split == "train":
+            return list(files)
+        raise UserError(f"There is no {listing} that lists the images of '{split}'.")
+    members = []
+    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            stem = line.split()[0]
+            if stem not in files:
+                raise UserError(f"{listing}, line {number}: there is no {stem}.xml in {root}.")
+            members.append(stem)
+    return members
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    try:
+        return ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise UserError(f"{path} is not valid XML: {error}.") from error
+
+
+def _text(path: Path, node: ElementTree.Element, key: str) -> str:
+    text = (node.findtext(key) or "").strip()
+    if not text:
+        raise UserError(f"{path}: <{node.tag}> has no <{key}>.")
+    return text
+
+
+def _number(path: Path, node: ElementTree.Element, key: str) -> float:
+    text = _text(path, node, key)
+    try:
+        return float(text)
+    except ValueError as error:
+        raise UserError(f"{path}: <{key}> is '{text}', not a number.") from error
+
+
+def _image(root: Path, xml: Path, name: str) -> str:
+    for folder in (xml.parent, xml.parent.parent / "JPEGImages", root / "JPEGImages", root):
+        if (folder / name).is_file():
+            return Path(os.path.relpath(folder / name, root)).as_posix()
+    raise UserError(f"{xml}: its image {name} is neither beside it nor in JPEGImages.")

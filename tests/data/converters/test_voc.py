@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from centernet2.data.converters import convert_voc
+from centernet2.data.datasets.coco_summary import summarize_coco
+from centernet2.errors import UserError
+
+
+def xml(name: str, objects: list[tuple[Any, ...]], size: tuple[int, int] = (40, 20)) -> str:
+    parts = "".join(
+        f"<object><name>{label}</name><difficult>{difficult}</difficult><bndbox><xmin>{x0}</xmin>"
+        f"<ymin>{y0}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for label, difficult, x0, y0, x1, y1 in objects
+    )
+    return (
+        f"<annotation><filename>{name}</filename><size><width>{size[0]}</width>"
+        f"<height>{size[1]}</height></size>{parts}</annotation>"
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for part in ("Annotations", "JPEGImages", "ImageSets/Main"):
+        (tmp_path / part).mkdir(parents=True)
+    for name, objects in (
+        ("a", [("owl", 0, 1, 2, 11, 12), ("owl", 1, 1.5, 2, 3, 4)]),
+        ("b", [("crow", 0, 0, 0, 40, 20)]),
+        ("c", []),
+    ):
+        (tmp_path / "JPEGImages" / f"{name}.jpg").touch()
+        (tmp_path / "Annotations" / f"{name}.xml").write_text(xml(f"{name}.jpg", objects))
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\nc  1\n\n")
+    (tmp_path / "ImageSets/Main/val.txt").write_text("b\n")
+    return tmp_path
+
+
+def test_splits_share_their_classes(root: Path) -> None:
+    data, val = convert_voc(root, "train"), convert_voc(root, "val")
+    assert data["categories"] == [{"id": 1, "name": "crow"}, {"id": 2, "name": "owl"}]
+    assert val["categories"] == data["categories"]
+    assert [image["file_name"] for image in data["images"]] == ["JPEGImages/a.jpg",
+                                                                "JPEGImages/c.jpg"]  # fmt: skip
+    first, second = data["annotations"]
+    assert (first["bbox"], first["area"], first["iscrowd"]) == ([1, 2, 10, 10], 100, 0)
+    assert (second["bbox"], second["iscrowd"]) == ([1.5, 2, 1.5, 2], 1)
+    assert [image["file_name"] for image in val["images"]] == ["JPEGImages/b.jpg"]
+    (root / "a.json").write_text(json.dumps(data))
+    assert summarize_coco(str(root / "a.json"), str(root), evaluated=True).unlabelled == 1
+
+
+def test_images_beside_their_files(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "a.xml").write_text(xml("a.jpg", [("owl", 0, 1, 2, 3, 4)]))
+    assert convert_voc(tmp_path, "train")["images"][0]["file_name"] == "a.jpg"
+    with pytest.raises(UserError, match=r"There is no .*val\.txt that lists"):
+        convert_voc(tmp_path, "val")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation>", r"a\.xml is not valid XML: .*line 1"),
+        (xml("a.jpg", [("owl", 0, 5, 2, 5, 4)]), r"a\.xml: the box 5, 2, 5, 4 has no area"),
+        (xml("a.jpg", [("owl", 0, "x", 2, 5, 4)]), r"a\.xml: <bndbox/xmin> is 'x', not a number"),
+        (xml("a.jpg", [("", 0, 1, 2, 5, 4)]), r"a\.xml: <object> has no <name>"),
+        (xml("", []), r"a\.xml: <annotation> has no <filename>"),
+        (xml("gone.jpg", []), r"a\.xml: its image gone\.jpg is neither"),
+    ],
+)
+def test_mistakes(root: Path, text: str, message: str) -> None:
+    (root / "Annotations/a.xml").write_text(text)
+    with pytest.raises(UserError, match=message):
+        convert_voc(root, "train")
+
+
+def test_lists_and_folders_that_name_nothing(root: Path) -> None:
+    (root / "ImageSets/Main/val.txt").write_text("b\nz\n")
+    with pytest.raises(UserError, match=r"val\.txt, line 2: there is no z\.xml"):
+        convert_voc(root, "val")
+    with pytest.raises(UserError, match="has no XML files"):
+        convert_voc(root / "JPEGImages", "train")
+
+
+def test_blood_cells_there_and_back(shared_data: Path, tmp_path: Path) -> None:
+    source = json.loads((shared_data / "bccd" / "val.json").read_text())
+    (tmp_path / "JPEGImages").symlink_to(shared_data / "bccd" / "images")
+    (tmp_path / "Annotations").mkdir()
+    names = {category["id"]: category["name"] for category in source["categories"]}
+    for image in source["images"]:
+        objects = []
+        for entry in source["annotations"]:
+            if entry["image_id"] == image["id"]:
+                x, y, w, h = entry["bbox"]
+                objects.append((names[entry["category_id"]], 0, x, y, x + w, y + h))
+        path = (tmp_path / "Annotations" / image["file_name"]).with_suffix(".xml")
+        path.write_text(xml(image["file_name"], objects, (image["width"], image["height"])))
+
+    def boxes(data: Any) -> list[Any]:
+        file = {i["id"]: Path(i["file_name"]).name for i in data["images"]}
+        name = {c["id"]: c["name"] for c in data["categories"]}
+        return sorted(
+            (file[a["image_id"]], name[a["category_id"]], *a["bbox"]) for a in data["annotations"]
+        )
+
+    assert boxes(convert_voc(tmp_path, "train")) == boxes(source)
