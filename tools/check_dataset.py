@@ -16,6 +16,7 @@ from rich.progress import Progress
 
 from centernet2.data.doctor import check_dataset
 from centernet2.data.doctor.fixing import write_cleaned
+from centernet2.data.doctor.page import write_page
 from centernet2.data.doctor.summary import print_report
 from centernet2.errors import UserError
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fix", type=Path, metavar="FOLDER", help="write cleaned copies of the JSON files there"
     )
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with thumbnails")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all findings there")
     return parser
 
@@ -73,6 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.json is not None:
             text = json.dumps(report.as_json(), indent=1) + "\n"
             options.json.write_text(text, encoding="utf-8")
+        if options.html is not None:
+            pairs = ((options.annotations, root), (val[0] if val else None, val_root))
+            write_page(report, options.html, {str(j): r for j, r in pairs if r is not None})
+            print(options.html)
         if options.fix is not None:
             for path in write_cleaned(report, [options.annotations, *val[:1]], options.fix):
                 print(path)

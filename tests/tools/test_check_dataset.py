@@ -43,3 +43,13 @@ def test_a_missing_file_is_one_sentence_and_2() -> None:
 
 def test_no_folder_of_images_ends_with_2() -> None:
     assert run("a.json").returncode == 2
+
+
+def test_page_and_cleaned_copy(broken: Path, shared_data: Path, tmp_path: Path) -> None:
+    images = shared_data / "bccd" / "images"
+    done = run(broken, images, "--html", tmp_path / "page.html", "--fix", tmp_path / "out")
+    assert done.returncode == 1, done.stderr
+    assert "data:image/jpeg" in (tmp_path / "page.html").read_text()
+    again = run(tmp_path / "out" / "train.json", images)
+    assert again.returncode == 0, again.stdout
+    assert "977 annotations" in again.stdout

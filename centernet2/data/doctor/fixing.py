@@ -116,9 +116,7 @@ def write_cleaned(report: Report, files: Iterable[Path], folder: Path) -> list[P
         try:
             text = json.dumps(cleaned(str(source), data, findings))
         except RecursionError:
-            raise UserError(
-                f"{source} nests lists too deeply to be copied: export it anew"
-            ) from None
+            raise UserError(f"{source} nests lists too deeply: export it anew") from None
         folder.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
     return targets

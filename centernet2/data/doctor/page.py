@@ -1,0 +1,105 @@
+"""The doctor's findings as one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageOps
+
+from centernet2.data.doctor.boxes import LARGEST, is_number
+from centernet2.data.doctor.findings import Finding, Report
+from centernet2.data.doctor.images import locate
+from centernet2.data.doctor.kinds import KINDS
+from centernet2.data.doctor.tables import read_json
+
+__all__ = ["write_page"]
+
+_SIDE = 240  # pixels of a thumbnail
+_LISTED, _DRAWN = 50, 8  # of each kind
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
+table { border-collapse: collapse; } td, th { border: 1px solid #ccc; padding: .3em .6em;
+text-align: left; vertical-align: top; } .error { color: #b00020; } .warning { color: #8a5a00; }
+.info { color: #00639b; } figure { display: inline-block; margin: .5em; max-width: 240px;
+vertical-align: top; } figcaption, li { font-size: 13px; overflow-wrap: anywhere; }
+"""
+
+
+def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
+    """Write the report with a thumbnail of the first images of each kind.
+
+    Args:
+        report: of :func:`~centernet2.data.doctor.check_dataset`.
+        path: the HTML file.
+        roots: folder of images by annotation file; the images of other files are not drawn.
+    """
+    data = {file: read_json(Path(file))[0] for file in roots if file in report.sizes}
+    counts = report.counts()
+    parts = ["<h1>Dataset doctor</h1><ul>"]
+    for file, sizes in report.sizes.items():
+        words = ", ".join(f"{count:,} {section}" for section, count in sizes.items())
+        parts.append(f"<li>{escape(file)}: {words}</li>")
+    parts.append("</ul><table><tr><th>severity<th>kind<th>count<th>what<th>cure</tr>")
+    for name, count in counts.items():
+        kind = KINDS[name]
+        parts.append(
+            f'<tr><td class="{kind.severity}">{kind.severity}<td><a href="#{name}">{name}</a>'
+            f"<td>{count:,}<td>{escape(kind.text)}<td>{escape(kind.cure)}</tr>"
+        )
+    parts.append("</table>" if counts else "</table><p>Nothing was found.</p>")
+    for name, count in counts.items():
+        findings = [finding for finding in report.findings if finding.kind == name]
+        parts.append(f'<h2 id="{name}" class="{KINDS[name].severity}">{name} ({count:,})</h2>')
+        parts.append(f"<p>{escape(KINDS[name].cure)}</p>")
+        parts += [_figure(finding, data, roots) for finding in findings[:_DRAWN]]
+        lines = (f"{finding.place}: {finding.detail}" for finding in findings[:_LISTED])
+        parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
+        if count > _LISTED:
+            parts.append(f"<p>and {count - _LISTED:,} more</p>")
+    text = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Dataset doctor</title>'
+        f"<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n"
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+
+
+def _figure(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> str:
+    """A thumbnail with the box that it is about; empty where no image can be shown."""
+    if not finding.image or finding.file not in data:
+        return ""
+    place, wrong = locate(roots[finding.file], finding.image)
+    if wrong == "image-missing":  # LVIS's files may lie in the folder itself
+        place, wrong = locate(roots[finding.file], finding.image.split("/")[-1])
+    if wrong:
+        return ""
+    try:
+        with Image.open(place) as image:
+            picture = ImageOps.exif_transpose(image).convert("RGB")
+    except Exception:  # what is wrong with it stands in the list
+        return ""
+    scale = _SIDE / max(picture.size)
+    picture.thumbnail((_SIDE, _SIDE))
+    record = data[finding.file][finding.section][finding.index]
+    box = record.get("bbox") if finding.section == "annotations" else None
+    if type(box) is list and len(box) == 4 and all(map(_drawable, box)):
+        x, y, w, h = (side * scale for side in box)
+        corners = (min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h))
+        ImageDraw.Draw(picture).rectangle(corners, outline=(255, 0, 60), width=2)
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=80)
+    content = base64.b64encode(stream.getvalue()).decode("ascii")
+    caption = escape(f"{finding.image}: {finding.detail}")
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{content}" alt="{escape(finding.image)}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _drawable(value: Any) -> bool:
+    return is_number(value) and abs(value) < LARGEST and math.isfinite(value)
