@@ -85,6 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"cannot write {error.filename} ({error.strerror})", file=sys.stderr)
+        return 2
     return report.exit_status
 
 

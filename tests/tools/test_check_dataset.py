@@ -53,3 +53,9 @@ def test_page_and_cleaned_copy(broken: Path, shared_data: Path, tmp_path: Path) 
     again = run(tmp_path / "out" / "train.json", images)
     assert again.returncode == 0, again.stdout
     assert "977 annotations" in again.stdout
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(broken: Path) -> None:
+    done = run(broken, "--no-images", "--json", broken / "out.json")
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr and "Traceback" not in done.stderr

@@ -214,7 +214,7 @@ _ALL = (
         "box-over-edge",
         "warning",
         "bbox leaves its image by over 1 pixel",
-        "clip it; many of them: pixels were taken for two corners, or the image was scaled",
+        "clip it; many of them: corners were taken for width and height, or the image was scaled",
         "clips the box to the image",
     ),
     Kind(
