@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from centernet2.data.doctor.kind import SEVERITIES, Kind
 
 __all__ = ["KINDS", "SEVERITIES", "Kind"]
-
-SEVERITIES = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class Kind:
-    """One kind of finding.
-
-    Attributes:
-        name: in reports and in JSON.
-        severity: ``error`` (training or evaluation stops or is wrong), ``warning`` (probably a
-            mistake) or ``info`` (good to know).
-        text: what is the matter.
-        cure: what the user does about it.
-        fix: what ``--fix`` does, empty where it leaves the record as it is.
-    """
-
-    name: str
-    severity: str
-    text: str
-    cure: str
-    fix: str = ""
-
 
 _DROP_ANNOTATION = "drops the annotation"
 _DROP_IMAGE = "drops the image and its annotations"
@@ -288,11 +265,7 @@ _ALL = (
         "drops the polygon",
     ),
     Kind(
-        "polygon-no-area",
-        "warning",
-        "a polygon encloses nothing",
-        "remove it",
-        "drops the polygon",
+        "polygon-no-area", "warning", "a polygon encloses nothing", "remove it", "drops the polygon"
     ),
     Kind(
         "polygon-self-crossing",
@@ -391,11 +364,7 @@ _ALL = (
         _DROP_IMAGE,
     ),
     Kind(
-        "image-truncated",
-        "error",
-        "an image is cut off",
-        "copy or download it again",
-        _DROP_IMAGE,
+        "image-truncated", "error", "an image is cut off", "copy or download it again", _DROP_IMAGE
     ),
     Kind(
         "size-mismatch",
