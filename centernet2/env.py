@@ -41,6 +41,8 @@ PACKAGES = (
     ("matplotlib", "matplotlib", None),
     ("pycocotools", "pycocotools", None),
     ("lvis", "lvis", "LVIS data"),
+    ("shapely", "shapely", "tools/check_dataset.py"),
+    ("hotcoco", "hotcoco", "fast evaluation"),
     ("av", "av", "video input and output"),
     ("rich", "rich", "the progress display"),
     ("safetensors", "safetensors", "the shipped models"),

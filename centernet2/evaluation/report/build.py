@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from collections import Counter
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -71,12 +72,13 @@ def write_report(
     counted = every.kinds != -2
     calibration = calibrate(every.scores[counted], every.kinds[counted] == -1)
 
+    objects_of = Counter(o["category_id"] for o in objects)
     per_class = []
     for k, (category, name) in enumerate(zip(ids, names)):
         per_class.append(
             {
                 "name": name,
-                "objects": sum(o["category_id"] == category for o in objects),
+                "objects": objects_of[category],
                 "AP": mean_valid(curves[:, :, k, 0]),
                 "AP50": mean_valid(curves[0, :, k, 0]),
                 "AR100": mean_valid(recall[:, k, 0]),
