@@ -54,6 +54,9 @@ class _OnDisk:
         """Begin an evaluation."""
         self._proposals: Records = []
         self._instances_seen = False
+        # Not before: Detectron2 tells them when the data set is loaded, which may be after __init__
+        classes = self._metadata.get("thing_dataset_id_to_contiguous_id") or self._own_classes()
+        self._coco_ids = {index: coco_id for coco_id, index in classes.items()}
         self._writer.reset()
 
     def process(self, inputs: Records, outputs: Records) -> None:
@@ -122,6 +125,10 @@ class _OnDisk:
         for task in sorted(self._tasks or self._tasks_from_predictions(found)):
             self._results[task] = self._measure(found, task, image_ids)
 
+    def _own_classes(self) -> dict[int, int]:
+        """Class of each category id, for data sets whose metadata do not tell."""
+        raise NotImplementedError
+
     def _tasks_from_predictions(self, found: Records) -> Any:
         raise NotImplementedError
 
@@ -145,11 +152,10 @@ class CocoEvaluator(_OnDisk, COCOEvaluator):
         for annotation in dataset.get("annotations", ()):
             annotation.setdefault("iscrowd", 0)  # Detectron2's measure of proposals reads both
             annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-        to_index = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if to_index is None:
-            to_index = {i: i for i in self._coco_api.getCatIds()}
-        self._coco_ids = {index: coco_id for coco_id, index in to_index.items()}
         self._open()
+
+    def _own_classes(self) -> dict[int, int]:
+        return {i: i for i in self._coco_api.getCatIds()}
 
     def _tasks_from_predictions(self, found: Records) -> list[str]:
         tasks: list[str] = COCOEvaluator._tasks_from_predictions(self, found)
@@ -183,11 +189,10 @@ class LvisEvaluator(_OnDisk, LVISEvaluator):
 
     def __init__(self, dataset_name: str, **options: Any) -> None:
         super().__init__(dataset_name, **options)
-        to_index = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if to_index is None:
-            to_index = {i: i - 1 for i in self._lvis_api.get_cat_ids()}
-        self._coco_ids = {index: lvis_id for lvis_id, index in to_index.items()}
         self._open()
+
+    def _own_classes(self) -> dict[int, int]:
+        return {i: i - 1 for i in self._lvis_api.get_cat_ids()}
 
     def _tasks_from_predictions(self, found: Records) -> tuple[str, ...]:
         tasks: tuple[str, ...] = LVISEvaluator._tasks_from_predictions(self, found)
