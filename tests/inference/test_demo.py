@@ -235,7 +235,12 @@ def test_stopped_run_leaves_files_that_can_be_used(
     command = [sys.executable, str(SCRIPT), "--video-input", str(street_video)]
     command += ["--output", str(target), "--save-json", str(results), "--config-file", str(config)]
     command += ["--confidence-threshold", "0.05"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    # Shells start background jobs with Ctrl-C ignored, which children inherit
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(number, before)
     try:
         while process.poll() is None:
             if results.exists() and results.stat().st_size > 100_000:
