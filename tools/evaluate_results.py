@@ -7,29 +7,15 @@ python tools/evaluate_results.py results.json --annotations val.json
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from detectron2.data import MetadataCatalog
 
+from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 from centernet2.evaluation.engine import evaluate_coco, evaluate_lvis
-
-
-def read_json(path: Path) -> Any:
-    """A JSON file's content.
-
-    Raises:
-        UserError: if there is no such file, or it is not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not a JSON file: {error}.") from error
 
 
 def annotations_of(dataset: str) -> Path:

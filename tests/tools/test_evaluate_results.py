@@ -34,5 +34,5 @@ def test_truth_against_itself_and_mistakes(shared_data: Path, tmp_path: Path) ->
     results.write_text("[1")
     broken = run(results, "--annotations", truth)
     assert broken.returncode != 0
-    assert "is not a JSON file" in broken.stderr
+    assert "is not valid JSON" in broken.stderr
     assert "Traceback" not in broken.stderr

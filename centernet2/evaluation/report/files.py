@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from pathlib import Path
 from typing import Any
 
 from pycocotools.coco import COCO
 
+from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
 __all__ = ["load_files"]
@@ -29,7 +29,7 @@ def load_files(results: Path, annotations: Path) -> tuple[COCO, list[dict[str, A
     Raises:
         UserError: a file is missing or in another format, or detections are of unknown images.
     """
-    truth, found = _read(annotations), _read(results)
+    truth, found = read_json(annotations), read_json(results)
     if not isinstance(truth, dict) or not {"images", "categories"} <= truth.keys():
         raise UserError(f"{annotations} is no COCO annotation file: it lacks images or categories.")
     if any("neg_category_ids" in image for image in truth["images"]):
@@ -65,12 +65,3 @@ def load_files(results: Path, annotations: Path) -> tuple[COCO, list[dict[str, A
     with contextlib.redirect_stdout(io.StringIO()):
         coco.createIndex()
     return coco, [d for d in found if d["category_id"] in coco.cats]
-
-
-def _read(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}.") from error
