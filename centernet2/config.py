@@ -1,13 +1,15 @@
 """Every configuration key that CenterNet2 adds to Detectron2's, each with a one-line comment.
 
-``docs/CONFIG.md`` is generated from the comments in this file (``python tools/config_doc.py``),
-so a key is documented exactly once: here.
+``docs/CONFIG.md`` is generated from the comments in this file and in ``config_triplets.py``
+(``python tools/config_doc.py``), so a key is documented exactly once: here or there.
 """
 
 from __future__ import annotations
 
 from detectron2.config import CfgNode as CN
 from detectron2.projects.point_rend import add_pointrend_config
+
+from centernet2.config_triplets import add_triplets_config
 
 __all__ = ["RENAMED_KEYS", "add_centernet_config"]
 
@@ -31,6 +33,7 @@ def add_centernet_config(cfg: CN) -> None:
     _add_first_stage(cfg)
     _add_second_stage(cfg)
     _add_backbones(cfg)
+    add_triplets_config(cfg)
     _add_input(cfg)
     _add_custom_data(cfg)
     _add_data_loader(cfg)
@@ -194,6 +197,19 @@ def _add_backbones(cfg: CN) -> None:
     c.OUT_CHANNELS = 160
     # Split 3x3 convolutions into depth-wise and point-wise ones (not in the fcos builders)
     c.SEPARABLE_CONV = False
+
+    cfg.MODEL.HOURGLASS = CN()
+    c = cfg.MODEL.HOURGLASS
+    # Hourglasses behind each other: 2 for Hourglass-104, 1 for Hourglass-52
+    c.NUM_STACKS = 2
+    # Channels at stride 4 and after each halving; the number of entries is that of the levels + 1
+    c.DIMS = [256, 256, 384, 384, 384, 512]
+    # Residual blocks at the same places
+    c.BLOCKS = [2, 2, 2, 2, 2, 4]
+    # Channels of the 7x7 convolution at stride 2
+    c.STEM_CHANNELS = 128
+    # Normalisation: "BN", "FrozenBN", "SyncBN", "GN"
+    c.NORM = "BN"
 
 
 def _add_input(cfg: CN) -> None:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/CONFIG.md from the key comments in centernet2/config.py.
+"""Write docs/CONFIG.md from the key comments in centernet2/config.py and config_triplets.py.
 
 python tools/config_doc.py            write the file
 python tools/config_doc.py --check    exit with 1 if the file is not current
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPO = Path(__file__).resolve().parent.parent
-SOURCE = REPO / "centernet2" / "config.py"
+SOURCES = [REPO / "centernet2" / name for name in ("config.py", "config_triplets.py")]
 OUTPUT = REPO / "docs" / "CONFIG.md"
 
 HEADER = """\
@@ -22,7 +22,7 @@ HEADER = """\
 
 The keys that CenterNet2 adds to [Detectron2's own](https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references).
 Set them in a YAML file or as `KEY VALUE` at the end of a command line. This page is written by
-`python tools/config_doc.py` from the comments in `centernet2/config.py`.
+`python tools/config_doc.py` from the comments in `centernet2/config.py` and `config_triplets.py`.
 
 The keys of Detectron2's project
 [PointRend](https://github.com/facebookresearch/detectron2/blob/main/projects/PointRend/point_rend/config.py)
@@ -69,6 +69,11 @@ def read_keys(source: str) -> list[Key]:
     return keys
 
 
+def read_all_keys() -> list[Key]:
+    """The keys of all ``SOURCES``."""
+    return [key for path in SOURCES for key in read_keys(path.read_text(encoding="utf-8"))]
+
+
 def _dotted(node: ast.expr, prefixes: dict[str, str]) -> str:
     if isinstance(node, ast.Attribute):
         parent = _dotted(node.value, prefixes)
@@ -96,10 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(description="Write docs/CONFIG.md from centernet2/config.py.")
+    parser = argparse.ArgumentParser(description="Write docs/CONFIG.md from the package's keys.")
     parser.add_argument("--check", action="store_true", help="only tell whether it is current")
     options = parser.parse_args(arguments)
-    page = render(read_keys(SOURCE.read_text(encoding="utf-8")))
+    page = render(read_all_keys())
     if options.check:
         if OUTPUT.is_file() and OUTPUT.read_text(encoding="utf-8") == page:
             return 0
