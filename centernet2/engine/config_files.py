@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import ast
 import difflib
-import io
 import os
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import yaml
 from detectron2.config import CfgNode
+from detectron2.utils.file_io import PathManager
+from fvcore.common.config import BASE_KEY
 
 from centernet2.errors import UserError
+from centernet2.yaml_file import parse_yaml
 
 __all__ = ["merge_file", "merge_overrides"]
+
+_MOST_FILES = 100  # of a config; a base that is named by several counts each time
+_brief = reprlib.Repr()
+_brief.maxstring = _brief.maxother = 200
 
 
 def merge_file(cfg: CfgNode, path: str) -> None:
@@ -27,61 +33,75 @@ def merge_file(cfg: CfgNode, path: str) -> None:
     """
     if not os.path.isfile(path):
         raise UserError(f"There is no config file {path}{_similar_file(path)}.")
-    try:
-        loaded = _StrictReader.load_yaml_with_base(path, allow_unsafe=False)
-    except yaml.constructor.ConstructorError as error:
-        raise UserError(
-            f"{path}: refused, because it (or its _BASE_) asks to build Python objects "
-            f"({error.problem}); config files may hold plain values only."
-        ) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not valid YAML: {' '.join(str(error).split())}.") from error
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: its _BASE_ {error.filename} does not exist.") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: the files named under _BASE_ form a circle.") from error
-    except (TypeError, AssertionError) as error:
-        raise UserError(f"{path} does not hold a mapping of keys to values.") from error
-    if not isinstance(loaded, dict):
-        raise UserError(f"{path} does not hold a mapping of keys to values.")
-    for key, value in _leaves(loaded, cfg):
+    for key, value in _leaves(_Reader().read(path), cfg):
         _set(cfg, key, value, where=path)
 
 
-class _StrictReader(CfgNode):
-    """Reads config files, each base included, as CfgNode does, but refuses duplicate keys."""
+class _Reader:
+    """Reads config files and their bases by the rules of Detectron2, which would run code."""
 
-    @classmethod
-    def _open_cfg(cls, filename: str) -> IO[str]:
-        with super()._open_cfg(filename) as file:
-            text = file.read()
-        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), filename)
-        return io.StringIO(text)
+    def __init__(self) -> None:
+        self._open: list[str] = []  # the file and those that led to it
+        self._files = 0
+
+    def read(self, path: str) -> dict[str, Any]:
+        """A file's values over those of its bases, of which the last counts most."""
+        self._files += 1
+        if path in self._open:
+            raise UserError(f"{path}: the files named under _BASE_ form a circle.")
+        if self._files > _MOST_FILES:
+            raise UserError(f"{self._open[0]}: its _BASE_ leads to more than {_MOST_FILES} files.")
+        self._open.append(path)
+        values = parse_yaml(self._text(path), path)
+        if not isinstance(values, dict):
+            raise UserError(f"{path} does not hold a mapping of keys to values.")
+        named = values.pop(BASE_KEY, [])
+        bases = named if isinstance(named, list) else [named]
+        merged: dict[str, Any] = {}
+        for base in bases:
+            if not isinstance(base, str):
+                raise UserError(f"{path}: _BASE_ must name a file, not {_shown(base)}.")
+            _merge(self.read(_place(base, path)), merged, path)
+        _merge(values, merged, path)
+        self._open.pop()
+        return merged
+
+    def _text(self, path: str) -> str:
+        try:
+            local = PathManager.get_local_path(path)
+            # Reading a device or a pipe might never end
+            if os.path.exists(local) and not os.path.isfile(local):
+                raise UserError(f"{path} is no regular file; a config is a YAML file.")
+            return Path(local).read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            by = self._open[-2] if len(self._open) > 1 else path
+            raise UserError(f"{by}: its _BASE_ {path} does not exist.") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} cannot be read: {error}.") from error
 
 
-def _refuse_duplicates(root: yaml.Node | None, filename: str) -> None:
-    # YAML silently keeps the last of two keys: a repeated INPUT would lose all that the first set.
-    waiting: list[tuple[str, yaml.Node | None]] = [("", root)]
-    seen = set()  # an alias shows a node again, perhaps inside itself
+def _place(base: str, path: str) -> str:
+    base = os.path.expanduser(base) if base.startswith("~") else base
+    if base.startswith(("/", "http://", "https://")):
+        return base
+    return os.path.join(os.path.dirname(path), base)
+
+
+def _merge(values: dict[str, Any], into: dict[str, Any], path: str) -> None:
+    waiting = [(values, into)]
     while waiting:
-        prefix, node = waiting.pop()
-        if id(node) in seen:
-            continue
-        seen.add(id(node))
-        if isinstance(node, yaml.SequenceNode):
-            waiting.extend((prefix, item) for item in node.value)
-        if not isinstance(node, yaml.MappingNode):
-            continue
-        lines: dict[str, int] = {}
-        for key, value in node.value:
-            name, line = str(key.value), key.start_mark.line + 1
-            if name in lines:
-                raise UserError(
-                    f"{filename}: {prefix}{name} stands twice in the same group (lines "
-                    f"{lines[name]} and {line}), where only the last counts; merge the two."
-                )
-            lines[name] = line
-            waiting.append((f"{prefix}{name}.", value))
+        part, target = waiting.pop()
+        for key, value in part.items():
+            former = target.get(key)
+            if isinstance(value, dict) and key in target:
+                if not isinstance(former, dict):
+                    raise UserError(
+                        f"{path}: {key} is a group of keys, but {_shown(former)} in its _BASE_."
+                    )
+                target[key] = dict(former)
+                waiting.append((value, target[key]))
+            else:
+                target[key] = value
 
 
 def merge_overrides(cfg: CfgNode, overrides: Sequence[str]) -> None:
@@ -128,7 +148,7 @@ def _set(cfg: CfgNode, key: str, value: Any, where: str) -> None:
         raise UserError(
             f"{where}: {key} must be {_kind(node)}"
             + ("" if isinstance(node, CfgNode) else f" (it is {node!r} by default)")
-            + f", not {value!r}."
+            + f", not {_shown(value)}."
         )
     parent[part] = new
 
@@ -154,13 +174,17 @@ def _literal(value: Any) -> Any:
         return value
     try:
         return ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         return value
 
 
 def _unquoted(value: str) -> str:
     decoded = _literal(value)
     return decoded if isinstance(decoded, str) else value
+
+
+def _shown(value: Any) -> str:
+    return _brief.repr(value)
 
 
 def _kind(value: Any) -> str:

@@ -124,7 +124,7 @@ def test_same_key_in_two_groups_or_files_is_no_duplicate(tmp_path: Path) -> None
 
 
 def test_group_inside_itself_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no key"):
+    with pytest.raises(UserError, match="the group of line 1 is inside itself"):
         build_cfg(written(tmp_path, "&a\nMODEL: *a\n"))
 
 
@@ -143,7 +143,9 @@ def test_yaml_that_builds_objects_is_refused(
     path = written(tmp_path, '!!python/object/apply:os.system ["touch pwned"]\n')
     if in_base:
         path = written(tmp_path, "_BASE_: run.yaml\n", "child.yaml")
-    with pytest.raises(UserError, match="refused, because it .* asks to build Python objects"):
+    with pytest.raises(
+        UserError, match=r"run\.yaml: refused, because it asks to build Python objects"
+    ):
         build_cfg(path)
     assert not (tmp_path / "pwned").exists()
 
@@ -152,3 +154,54 @@ def test_absent_file_suggests_a_neighbour(tmp_path: Path) -> None:
     written(tmp_path, "{}", "CenterNet2_R50_1x.yaml")
     with pytest.raises(UserError, match=r"did you mean .*CenterNet2_R50_1x\.yaml"):
         build_cfg(str(tmp_path / "Centernet2_R50_1x.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("_BASE_: 5\n", r"run\.yaml: _BASE_ must name a file, not 5"),
+        ("_BASE_: [{a: 1}]\n", r"run\.yaml: _BASE_ must name a file"),
+        ("_BASE_: .\n", r"\. is no regular file"),
+        ("_BASE_: /dev/zero\n", r"/dev/zero is no regular file"),
+        ("_BASE_: \"a\\0b\"\n", "cannot be read"),
+        ("_BASE_: [run.yaml]\n", "form a circle"),
+        ("SOLVER:\n  MAX_ITER: [" + "[1, 2], " * 5000 + "]\n", "must be an integer"),
+        ("SOLVER:\n  MAX_ITER: '" + "(" * 20_000 + "'\n", "must be an integer"),
+        ("SOLVER:\n  MAX_ITER: '" + "-" * 20_000 + "1'\n", "must be an integer"),
+        ("MODEL: {1: 2}\n", "there is no key MODEL.1"),
+    ],
+)  # fmt: skip
+def test_hostile_files_are_one_short_sentence(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as error:
+        build_cfg(written(tmp_path, text))
+    assert len(str(error.value)) < 700
+
+
+def test_file_of_other_characters(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_bytes(b"OUTPUT_DIR: \xff\xfe\n")
+    with pytest.raises(UserError, match=r"run\.yaml cannot be read: 'utf-8' codec"):
+        build_cfg(str(tmp_path / "run.yaml"))
+
+
+def test_a_group_over_a_single_value(tmp_path: Path) -> None:
+    written(tmp_path, "SOLVER: 5\n", "base.yaml")
+    with pytest.raises(UserError, match=r"run\.yaml: SOLVER is a group of keys, but 5 in its _BA"):
+        build_cfg(written(tmp_path, "_BASE_: base.yaml\nSOLVER: {MAX_ITER: 1}\n"))
+
+
+def test_bases_that_multiply_are_refused(tmp_path: Path) -> None:
+    """Each file names the next ten times: there would be 10^12 of them."""
+    for number in range(12):
+        bases = ", ".join([f"{number + 1}.yaml"] * 10)
+        written(tmp_path, f"_BASE_: [{bases}]\n", f"{number}.yaml")
+    written(tmp_path, "SEED: 1\n", "12.yaml")
+    with pytest.raises(UserError, match=r"0\.yaml: its _BASE_ leads to more than 100 files"):
+        build_cfg(str(tmp_path / "0.yaml"))
+
+
+def test_of_several_bases_the_last_counts_most(tmp_path: Path) -> None:
+    written(tmp_path, "SOLVER: {MAX_ITER: 1, BASE_LR: 1.0}\n", "a.yaml")
+    written(tmp_path, "SOLVER: {MAX_ITER: 2, WARMUP_ITERS: 2}\n", "b.yaml")
+    path = written(tmp_path, "_BASE_: [a.yaml, b.yaml]\nSOLVER: {WARMUP_ITERS: 3}\n")
+    solver = build_cfg(path).SOLVER
+    assert (solver.MAX_ITER, solver.BASE_LR, solver.WARMUP_ITERS) == (2, 1.0, 3)

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from PIL import Image, UnidentifiedImageError
 
+from centernet2.data.converters.images import image_size, relative_name
 from centernet2.errors import UserError
+from centernet2.yaml_file import parse_yaml
 
 __all__ = ["convert_yolo"]
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-_EXIF_ORIENTATION = 0x0112
 
 
 def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
@@ -45,9 +45,9 @@ def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for path in sorted(set(_images(root, description, split))):
-        width, height = _upright_size(path)
+        width, height = image_size(path)
         number = len(images) + 1
-        name = Path(os.path.relpath(path, root)).as_posix()
+        name = relative_name(root, path)
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         for label, where, values in _labels(_label_file(path)):
             if label not in names:
@@ -69,8 +69,8 @@ def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
 
 def _description(path: Path) -> dict[str, Any]:
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        loaded = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(loaded, dict):
         raise UserError(f"{path} must hold 'names' and the folders 'train' and 'val'.")
@@ -117,16 +117,6 @@ def _label_file(image: Path) -> Path:
     if places:
         parts[places[-1]] = "labels"
     return Path(*parts).with_suffix(".txt")
-
-
-def _upright_size(path: Path) -> tuple[int, int]:
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
-    except (OSError, UnidentifiedImageError) as error:
-        raise UserError(f"{path} is not a readable image: {error}.") from error
-    return (height, width) if turned else (width, height)
 
 
 def _labels(path: Path) -> Iterator[tuple[int, str, list[float]]]:
