@@ -144,7 +144,7 @@ def test_yaml_that_builds_objects_is_refused(
     if in_base:
         path = written(tmp_path, "_BASE_: run.yaml\n", "child.yaml")
     with pytest.raises(
-        UserError, match=r"run\.yaml: refused, because it asks to build Python objects"
+        UserError, match=r"run\.yaml: refused, because it asks to build Python"
     ):
         build_cfg(path)
     assert not (tmp_path / "pwned").exists()

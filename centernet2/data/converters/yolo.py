@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from centernet2.data.converters.images import image_size, relative_name
 from centernet2.errors import UserError
 from centernet2.yaml_file import parse_yaml
