@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write a data set in YOLO's or Pascal VOC's format as a JSON file in COCO's.
+"""Write a data set in YOLO's, Pascal VOC's or LabelMe's format as a JSON file in COCO's.
 
 train_net.py --data JSON FOLDER trains on it.
 """
@@ -9,13 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
-from centernet2.data.converters import convert_voc, convert_yolo
+from centernet2.data.converters import convert_labelme, convert_voc, convert_yolo
+from centernet2.data.converters.images import one_image_folder
 from centernet2.engine.atomic import atomic_write
 from centernet2.errors import UserError
 
-_READERS = {"yolo": convert_yolo, "voc": convert_voc}
+_READERS = {"yolo": convert_yolo, "voc": convert_voc, "labelme": convert_labelme}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,24 +30,32 @@ def main(arguments: list[str] | None = None) -> int:
         "--format",
         choices=["auto", *_READERS],
         default="auto",
-        help="auto (default): yolo if the folder has a data.yaml, else voc",
+        help="auto (default): yolo if the folder has a data.yaml, voc if it has XML files, else "
+        "labelme",
     )
     options = parser.parse_args(arguments)
+    folder, output = options.folder, options.output
     kind = options.format
     if kind == "auto":
-        kind = "yolo" if (options.folder / "data.yaml").is_file() else "voc"
+        has_xml = any(folder.rglob("*.xml"))
+        kind = "voc" if has_xml else "labelme"
+        kind = "yolo" if (folder / "data.yaml").is_file() else kind
+    read = _READERS[kind]
+    if kind == "labelme":
+        read = partial(convert_labelme, embedded=output.with_name(f"{output.stem}_images"))
     try:
-        if not options.folder.is_dir():
-            raise UserError(f"There is no folder {options.folder}.")
-        data = _READERS[kind](options.folder, options.split)
+        if not folder.is_dir():
+            raise UserError(f"There is no folder {folder}.")
+        data = read(folder, options.split)
+        images = one_image_folder(data, folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    with atomic_write(options.output, "w") as file:
+    with atomic_write(output, "w") as file:
         json.dump(data, file)
     print(
-        f"{options.output}: {len(data['images'])} images, {len(data['annotations'])} objects, "
-        f"{len(data['categories'])} classes; its image folder is {options.folder}"
+        f"{output}: {len(data['images'])} images, {len(data['annotations'])} objects, "
+        f"{len(data['categories'])} classes; its image folder is {images}"
     )
     return 0
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import importlib.util
+import io
 import json
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +36,7 @@ def test_a_split_is_written(
 
 
 def test_pascal_voc_is_recognised(convert: ModuleType, tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").touch()
+    Image.new("RGB", (4, 3)).save(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text(
         "<annotation><filename>a.jpg</filename><size><width>4</width><height>3</height></size>"
         "</annotation>"
@@ -44,10 +46,29 @@ def test_pascal_voc_is_recognised(convert: ModuleType, tmp_path: Path) -> None:
     assert json.loads(output.read_text())["images"][0]["height"] == 3
 
 
+def test_labelme_is_recognised_and_its_embedded_images_are_written(
+    convert: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stream = io.BytesIO()
+    Image.new("RGB", (4, 3)).save(stream, "PNG")
+    content = base64.b64encode(stream.getvalue()).decode("ascii")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").write_text(
+        json.dumps({"shapes": [], "imagePath": "b.png", "imageData": content})
+    )
+    assert convert.main([str(tmp_path / "in"), str(tmp_path / "out" / "train.json")]) == 0
+    images = tmp_path / "out" / "train_images"
+    assert capsys.readouterr().out.endswith(f"its image folder is {images}\n")
+    (image,) = json.loads((tmp_path / "out" / "train.json").read_text())["images"]
+    assert (images / image["file_name"]).is_file()
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["a.json"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "has no XML files"),
+        ([], "has no JSON files of LabelMe"),
+        (["--format", "voc"], "has no XML files"),
         (["--format", "yolo"], "data.yaml cannot be read"),
     ],
 )

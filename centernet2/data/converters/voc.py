@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from centernet2.data.converters.images import agreed_size, find_image, relative_name
+from centernet2.data.converters.splits import files_of_split
 from centernet2.errors import UserError
 
 __all__ = ["convert_voc"]
@@ -20,8 +23,8 @@ def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
 
     Args:
         folder: searched for XML files. Their images lie beside them or in ``JPEGImages``.
-        split: reads the names in ``ImageSets/Main/<split>.txt``; where there is no such file it
-            must be "train", which then stands for all images.
+        split: reads the names in ``ImageSets/Main/<split>.txt``; without that folder see
+            :func:`~centernet2.data.converters.splits.files_of_split`.
 
     Returns:
         COCO's format: the classes of all splits by name, objects marked "difficult" as crowds, so
@@ -31,18 +34,18 @@ def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
         UserError: naming the file of a mistake.
     """
     root = Path(folder)
-    files = {path.stem: path for path in sorted(root.rglob("*.xml"))}
-    if not files:
+    trees = {path: _parse(path) for path in sorted(root.rglob("*.xml"))}
+    if not trees:
         raise UserError(f"{root} has no XML files.")
-    trees = {stem: _parse(path) for stem, path in files.items()}
-    found = {_text(files[s], o, "name") for s, tree in trees.items() for o in tree.iter("object")}
+    found = {_text(path, o, "name") for path, tree in trees.items() for o in tree.iter("object")}
     classes = {name: number for number, name in enumerate(sorted(found), start=1)}
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for stem in _members(root, split, files):
-        path, tree = files[stem], trees[stem]
-        width, height = (int(_number(path, tree, f"size/{key}")) for key in ("width", "height"))
-        name = _image(root, path, _text(path, tree, "filename"))
+    for path in _members(root, split, list(trees)):
+        tree = trees[path]
+        place = _image(root, path, _text(path, tree, "filename"))
+        width, height = agreed_size(place, _size(path, tree), path)
+        name = relative_name(root, place)
         images.append({"id": len(images) + 1, "file_name": name, "width": width, "height": height})
         for entry in tree.iter("object"):
             left, top, right, bottom = (
@@ -66,19 +69,20 @@ def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _members(root: Path, split: str, files: dict[str, Path]) -> list[str]:
+def _members(root: Path, split: str, files: list[Path]) -> list[Path]:
     listing = root / "ImageSets" / "Main" / f"{split}.txt"
+    if not listing.parent.is_dir():
+        return files_of_split(root, split, files)
     if not listing.is_file():
-        if split == "train":
-            return list(files)
         raise UserError(f"There is no {listing} that lists the images of '{split}'.")
+    stems = {path.stem: path for path in files}
     members = []
     for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
         if line.strip():
-            stem = line.split()[0]
-            if stem not in files:
-                raise UserError(f"{listing}, line {number}: there is no {stem}.xml in {root}.")
-            members.append(stem)
+            stem, first = line.strip(), line.split()[0]  # some lists have a number after the name
+            if stem not in stems and first not in stems:
+                raise UserError(f"{listing}, line {number}: there is no {first}.xml in {root}.")
+            members.append(stems[stem if stem in stems else first])
     return members
 
 
@@ -99,13 +103,24 @@ def _text(path: Path, node: ElementTree.Element, key: str) -> str:
 def _number(path: Path, node: ElementTree.Element, key: str) -> float:
     text = _text(path, node, key)
     try:
-        return float(text)
-    except ValueError as error:
-        raise UserError(f"{path}: <{key}> is '{text}', not a number.") from error
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UserError(f"{path}: <{key}> is '{text}', not a number.")
+    return number
 
 
-def _image(root: Path, xml: Path, name: str) -> str:
-    for folder in (xml.parent, xml.parent.parent / "JPEGImages", root / "JPEGImages", root):
-        if (folder / name).is_file():
-            return Path(os.path.relpath(folder / name, root)).as_posix()
-    raise UserError(f"{xml}: its image {name} is neither beside it nor in JPEGImages.")
+def _size(path: Path, tree: ElementTree.Element) -> tuple[int, int] | None:
+    if tree.find("size") is None:
+        return None
+    width, height = (int(_number(path, tree, f"size/{key}")) for key in ("width", "height"))
+    return (width, height) if width > 0 and height > 0 else None  # some tools write 0
+
+
+def _image(root: Path, xml: Path, name: str) -> Path:
+    places = [xml.parent, xml.parent.parent / "JPEGImages", root / "JPEGImages", root]
+    path = find_image(root, places, name, xml)
+    if path is None:
+        raise UserError(f"{xml}: its image {name} is neither beside it nor in JPEGImages.")
+    return path

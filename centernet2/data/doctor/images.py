@@ -15,10 +15,10 @@ from PIL import Image
 
 from centernet2.data.doctor.findings import printable
 from centernet2.data.doctor.tables import Dataset, image_file
+from centernet2.data.upright import orientation, upright_size
 
 __all__ = ["ImageState", "check_images", "difference_hash", "locate"]
 
-_ORIENTATION = 0x0112
 _SIDE = 8  # of the perceptual hash's grid
 
 
@@ -126,12 +126,10 @@ def _open(path: Path) -> ImageState:
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             with Image.open(path) as image:
                 opened = True
-                orientation = image.getexif().get(_ORIENTATION, 1)
-                width, height = image.size
+                size, turned = upright_size(image), orientation(image) != 1
                 image.draft("RGB", (128, 128))  # JPEGs are read whole, but decoded coarsely
                 image.load()
                 bits = difference_hash(image)
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files
         return ImageState("image-truncated" if opened else "image-unreadable", printable(error))
-    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
-    return ImageState("", "", size, orientation in range(2, 9), digest, bits)
+    return ImageState("", "", size, turned, digest, bits)

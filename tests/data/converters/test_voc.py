@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from centernet2.data.converters import convert_voc
 from centernet2.data.datasets.coco_summary import summarize_coco
@@ -32,7 +37,7 @@ def root(tmp_path: Path) -> Path:
         ("b", [("crow", 0, 0, 0, 40, 20)]),
         ("c", []),
     ):
-        (tmp_path / "JPEGImages" / f"{name}.jpg").touch()
+        Image.new("RGB", (40, 20)).save(tmp_path / "JPEGImages" / f"{name}.jpg")
         (tmp_path / "Annotations" / f"{name}.xml").write_text(xml(f"{name}.jpg", objects))
     (tmp_path / "ImageSets/Main/train.txt").write_text("a\nc  1\n\n")
     (tmp_path / "ImageSets/Main/val.txt").write_text("b\n")
@@ -54,11 +59,46 @@ def test_splits_share_their_classes(root: Path) -> None:
 
 
 def test_images_beside_their_files(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").touch()
+    Image.new("RGB", (40, 20)).save(tmp_path / "a.jpg")
     (tmp_path / "a.xml").write_text(xml("a.jpg", [("owl", 0, 1, 2, 3, 4)]))
     assert convert_voc(tmp_path, "train")["images"][0]["file_name"] == "a.jpg"
-    with pytest.raises(UserError, match=r"There is no .*val\.txt that lists"):
+    with pytest.raises(UserError, match=r"There is no folder .*val with the files of 'val'"):
         convert_voc(tmp_path, "val")
+
+
+def test_splits_that_are_folders(tmp_path: Path) -> None:
+    for split, label in (("train", "owl"), ("valid", "crow")):
+        (tmp_path / split).mkdir()
+        Image.new("RGB", (40, 20)).save(tmp_path / split / "a.jpg")
+        (tmp_path / split / "a.xml").write_text(xml("a.jpg", [(label, 0, 1, 2, 3, 4)]))
+    train, val = (convert_voc(tmp_path, split) for split in ("train", "val"))
+    assert [image["file_name"] for image in train["images"]] == ["train/a.jpg"]
+    assert [image["file_name"] for image in val["images"]] == ["valid/a.jpg"]
+    assert val["annotations"][0]["category_id"] == 1
+    assert train["annotations"][0]["category_id"] == 2
+
+
+def test_the_size_is_that_of_the_image(root: Path) -> None:
+    path = root / "Annotations/a.xml"
+    path.write_text("<annotation><filename>a.jpg</filename></annotation>")
+    assert convert_voc(root, "train")["images"][0]["width"] == 40
+    path.write_text(xml("a.jpg", [], (0, 0)))  # as some tools write it
+    assert convert_voc(root, "train")["images"][0]["height"] == 20
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (40, 20)).save(root / "JPEGImages/a.jpg", exif=exif)
+    path.write_text(xml("a.jpg", []))
+    with pytest.raises(UserError, match=r"a\.xml was made for an image of 40 x 20 .* 20 x 40"):
+        convert_voc(root, "train")
+
+
+def test_names_with_spaces_in_a_list(root: Path) -> None:
+    for part, old in (("Annotations", "a.xml"), ("JPEGImages", "a.jpg")):
+        (root / part / old).rename(root / part / old.replace("a.", "a day."))
+    (root / "Annotations/a day.xml").write_text(xml("a day.jpg", []))
+    (root / "ImageSets/Main/train.txt").write_text("a day\nc -1\n")
+    names = [image["file_name"] for image in convert_voc(root, "train")["images"]]
+    assert names == ["JPEGImages/a day.jpg", "JPEGImages/c.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -67,6 +107,8 @@ def test_images_beside_their_files(tmp_path: Path) -> None:
         ("<annotation>", r"a\.xml is not valid XML: .*line 1"),
         (xml("a.jpg", [("owl", 0, 5, 2, 5, 4)]), r"a\.xml: the box 5, 2, 5, 4 has no area"),
         (xml("a.jpg", [("owl", 0, "x", 2, 5, 4)]), r"a\.xml: <bndbox/xmin> is 'x', not a number"),
+        (xml("a.jpg", [("owl", 0, 1, 2, "nan", 4)]), "<bndbox/xmax> is 'nan', not a number"),
+        (xml("../../a.jpg", []), r"its image '\.\./\.\./a\.jpg' lies outside of"),
         (xml("a.jpg", [("", 0, 1, 2, 5, 4)]), r"a\.xml: <object> has no <name>"),
         (xml("", []), r"a\.xml: <annotation> has no <filename>"),
         (xml("gone.jpg", []), r"a\.xml: its image gone\.jpg is neither"),
@@ -82,6 +124,9 @@ def test_lists_and_folders_that_name_nothing(root: Path) -> None:
     (root / "ImageSets/Main/val.txt").write_text("b\nz\n")
     with pytest.raises(UserError, match=r"val\.txt, line 2: there is no z\.xml"):
         convert_voc(root, "val")
+    (root / "ImageSets/Main/train.txt").unlink()
+    with pytest.raises(UserError, match=r"There is no .*train\.txt that lists"):
+        convert_voc(root, "train")
     with pytest.raises(UserError, match="has no XML files"):
         convert_voc(root / "JPEGImages", "train")
 
@@ -108,3 +153,34 @@ def test_blood_cells_there_and_back(shared_data: Path, tmp_path: Path) -> None:
         )
 
     assert boxes(convert_voc(tmp_path, "train")) == boxes(source)
+
+
+# What XML 1.0 can hold, without the spaces at the ends that any reader of it drops
+NAMES = st.text(
+    st.characters(categories=["L", "N", "P", "S"], exclude_characters="\ufffe\uffff"), min_size=1
+)
+FRACTIONS = st.floats(0, 1000, allow_nan=False)
+OBJECTS = st.lists(st.tuples(NAMES, st.booleans(), FRACTIONS, FRACTIONS, FRACTIONS, FRACTIONS))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(OBJECTS, min_size=1, max_size=3))
+def test_there_and_back(files: list[list[tuple[str, bool, float, float, float, float]]]) -> None:
+    wanted = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, objects in enumerate(files):
+            Image.new("1", (40, 20)).save(Path(folder, f"{number}.png"))
+            kept = [o for o in objects if o[4] > o[2] and o[5] > o[3]]
+            wanted += [(number, name, int(hard), x0, y0, x1 - x0, y1 - y0)
+                       for name, hard, x0, y0, x1, y1 in kept]  # fmt: skip
+            text = xml(
+                f"{number}.png", [(escape(o[0]), int(o[1]), *map(repr, o[2:])) for o in kept]
+            )
+            Path(folder, f"{number}.xml").write_text(text, encoding="utf-8")
+        data = convert_voc(folder, "train")
+    names = {category["id"]: category["name"] for category in data["categories"]}
+    assert list(names.values()) == sorted({row[1] for row in wanted})
+    assert wanted == [
+        (a["image_id"] - 1, names[a["category_id"]], a["iscrowd"], *a["bbox"])
+        for a in data["annotations"]
+    ]
