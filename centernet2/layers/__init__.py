@@ -2,7 +2,7 @@
 
 from .deform_conv import DeformConv, ModulatedDeformConv, split_offsets
 from .distance_box_loss import box_loss_per_location, distance_box_loss
-from .heatmap_loss import heatmap_focal_loss
+from .heatmap_loss import heatmap_focal_loss, sparse_heatmap_focal_loss
 
 __all__ = [
     "DeformConv",
@@ -10,5 +10,6 @@ __all__ = [
     "box_loss_per_location",
     "distance_box_loss",
     "heatmap_focal_loss",
+    "sparse_heatmap_focal_loss",
     "split_offsets",
 ]

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centernet2.layers import heatmap_focal_loss
+from centernet2.layers import heatmap_focal_loss, heatmap_loss
 
 from . import reference
 
@@ -162,3 +162,30 @@ def test_nothing_to_learn_gives_zeros_that_reach_the_logits(shape):
     (positive + negative).backward()
     assert logits.grad is not None
     assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("ignore_high_fp", [-1.0, 0.85])
+def test_chunks_change_neither_value_nor_gradient(ignore_high_fp, monkeypatch):
+    logits, target, pos_index = _random_case(5, 40, 3, 6, 4.0)
+    numbers = {**PUBLISHED, "ignore_high_fp": ignore_high_fp}
+    found = []
+    for chunk in (7, 1000):
+        monkeypatch.setattr(heatmap_loss, "CPU_CHUNK", chunk)
+        x = torch.tensor(logits, requires_grad=True)
+        losses = heatmap_focal_loss(x, torch.tensor(target), torch.tensor(pos_index), **numbers)
+        (grad,) = torch.autograd.grad(losses[0] + 2 * losses[1], x)
+        found.append((*losses, grad))
+    for few, one in zip(*found):
+        torch.testing.assert_close(few, one)
+
+
+def test_half_precision_keeps_the_small_gradient_near_a_peak():
+    # 1e-4 of the gradient of a plain negative: less than what half precision resolves of that
+    target = torch.tensor([0.9])
+    no_positive = torch.zeros(0, dtype=torch.int64)
+    grads = []
+    for dtype in (torch.float64, torch.bfloat16):
+        x = torch.tensor([2.0], dtype=dtype, requires_grad=True)
+        negative = heatmap_focal_loss(x, target.to(dtype), no_positive, **PUBLISHED)[1]
+        grads.append(float(torch.autograd.grad(negative, x)[0]))
+    assert grads[1] == pytest.approx(grads[0], rel=0.1)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Grid", "flatten_levels", "make_grid"]
+__all__ = ["Grid", "cell_index", "flatten_levels", "make_grid", "split_levels"]
 
 
 @dataclass(frozen=True)
@@ -82,3 +82,40 @@ def flatten_levels(maps: Sequence[torch.Tensor]) -> torch.Tensor:
         ``(B, M, C)``.
     """
     return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
+
+
+def cell_index(
+    grid: Grid, image: torch.Tensor, level: torch.Tensor, cell: torch.Tensor
+) -> torch.Tensor:
+    """Index into the ``B * M`` cells of a batch of cells given as (column, row) of a level."""
+    return (
+        image * grid.num_cells
+        + grid.level_start[level]
+        + cell[:, 1] * grid.widths[level]
+        + cell[:, 0]
+    )
+
+
+def split_levels(
+    grid: Grid, cell: torch.Tensor, channel: torch.Tensor, num_channels: int
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Where entries of a batch's cells lie in the maps of the levels, ``(B, C, H_l, W_l)`` each.
+
+    Args:
+        cell: ``(E,)`` indices into the ``B * M`` cells of the batch.
+        channel: ``(E,)`` channels.
+        num_channels: ``C``.
+
+    Returns:
+        For each level, which of the entries lie there, ``(E_l,)``, and their indices into the
+        flattened map, ``(E_l,)``.
+    """
+    image = torch.div(cell, grid.num_cells, rounding_mode="floor")
+    within = cell - image * grid.num_cells
+    plane = image * num_channels + channel
+    found, first = [], 0
+    for size in grid.level_sizes:
+        which = ((within >= first) & (within < first + size)).nonzero()[:, 0]
+        found.append((which, plane[which] * size + within[which] - first))
+        first += size
+    return found

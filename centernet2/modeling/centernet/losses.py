@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from ...layers import distance_box_loss, heatmap_focal_loss
+from ...layers import distance_box_loss, sparse_heatmap_focal_loss
+from .grid import Grid, split_levels
+from .heatmap import Peaks
 
 __all__ = ["LossParams", "box_regression_loss", "heatmap_losses"]
 
@@ -28,31 +31,45 @@ class LossParams:
 
 
 def heatmap_losses(
-    logits: torch.Tensor,
-    heatmap: torch.Tensor,
-    pos_index: torch.Tensor,
+    grid: Grid,
+    maps: Sequence[torch.Tensor],
+    peaks: Peaks,
+    pos_cell: torch.Tensor,
+    pos_channel: torch.Tensor,
     num_pos: torch.Tensor | float,
     params: LossParams,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Focal losses of a heatmap at its positives and everywhere else.
+    """Focal losses of heatmaps at their positives and everywhere else.
+
+    The maps stay where the head left them: neither they nor their targets are put together, which
+    for 1,203 classes would be most of the memory of a step.
 
     Args:
-        logits: ``(B * M, C)``.
-        heatmap: ``(B * M, C)`` targets in [0, 1].
-        pos_index: ``(P,)`` indices into ``logits.flatten()``.
+        grid: the cells of one image.
+        maps: ``(B, C, H_l, W_l)`` logits of each level.
+        peaks: targets of the cells near objects.
+        pos_cell, pos_channel: ``(P,)`` positives: cells of the batch, channels.
         num_pos: positives a process, averaged over the processes, at least 1.
         params: see :class:`LossParams`.
     """
-    positive, negative = heatmap_focal_loss(
-        logits,
-        heatmap,
-        pos_index,
-        alpha=params.focal_alpha,
-        beta=params.focal_beta,
-        gamma=params.focal_gamma,
-        clamp=params.sigmoid_clamp,
-        ignore_high_fp=params.ignore_high_fp,
-    )
+    channels = maps[0].shape[1]
+    targets = split_levels(grid, peaks.cell, peaks.channel, channels)
+    positives = split_levels(grid, pos_cell, pos_channel, channels)
+    sums = [
+        sparse_heatmap_focal_loss(
+            logits.flatten(),
+            index,
+            peaks.value[which],
+            pos_index,
+            alpha=params.focal_alpha,
+            beta=params.focal_beta,
+            gamma=params.focal_gamma,
+            clamp=params.sigmoid_clamp,
+            ignore_high_fp=params.ignore_high_fp,
+        )
+        for logits, (which, index), (_, pos_index) in zip(maps, targets, positives)
+    ]
+    positive, negative = (torch.stack(terms).sum() for terms in zip(*sums))
     return params.pos_weight * positive / num_pos, params.neg_weight * negative / num_pos
 
 

@@ -7,8 +7,9 @@ import math
 import torch
 
 from ...layers import box_loss_per_location
-from .grid import Grid
-from .targets import BoxBatch, cell_index, neighbourhood, side_distances
+from .box_batch import BoxBatch
+from .grid import Grid, cell_index
+from .targets import neighbourhood, side_distances
 
 __all__ = ["more_positives"]
 

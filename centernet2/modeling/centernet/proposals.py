@@ -13,12 +13,14 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils import comm
 from torch import nn
 
+from .box_batch import TargetParams
 from .decode import DecodeParams, decode
 from .grid import Grid, flatten_levels, make_grid
 from .head import CenterNetHead, HeadOutputs
+from .heatmap import peaks_of_map
 from .losses import LossParams, box_regression_loss, heatmap_losses
 from .more_positives import more_positives
-from .targets import TargetParams, assign_targets
+from .targets import assign_targets
 
 __all__ = ["CenterNet"]
 
@@ -220,15 +222,14 @@ class CenterNet(nn.Module):
             )
         }
         if outputs.class_logits is not None:
-            logits = flatten_levels(outputs.class_logits).flatten(0, 1).float()
-            index = pos_index * num_classes + pos_class
-            positive, negative = heatmap_losses(logits, targets.heatmap, index, num_pos, params)
-            losses["loss_centernet_pos"], losses["loss_centernet_neg"] = positive, negative
+            losses["loss_centernet_pos"], losses["loss_centernet_neg"] = heatmap_losses(
+                grid, outputs.class_logits, targets.peaks, pos_index, pos_class, num_pos, params
+            )
         if outputs.agnostic_logits is not None:
-            logits = flatten_levels(outputs.agnostic_logits).flatten(0, 1).float()
-            heatmap = targets.heatmap.amax(dim=1, keepdim=True)
-            positive, negative = heatmap_losses(logits, heatmap, pos_index, num_pos, params)
-            losses["loss_centernet_agn_pos"], losses["loss_centernet_agn_neg"] = positive, negative
+            peaks = peaks_of_map(targets.heatmap)
+            losses["loss_centernet_agn_pos"], losses["loss_centernet_agn_neg"] = heatmap_losses(
+                grid, outputs.agnostic_logits, peaks, pos_index, 0 * pos_class, num_pos, params
+            )
         return losses
 
     def _mean_over_processes(self, values: torch.Tensor) -> torch.Tensor:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from centernet2.modeling.centernet.grid import make_grid
+from centernet2.modeling.centernet.heatmap import Peaks
 from centernet2.modeling.centernet.losses import (
     LossParams,
     box_regression_loss,
@@ -17,17 +20,35 @@ from ...layers import reference
 PARAMS = LossParams(pos_weight=0.5, neg_weight=0.7, reg_weight=2.0)
 
 
+LEVELS = [(3, 2), (1, 2)]  # 8 cells an image
+NUMBERS = {"alpha": 0.25, "beta": 4, "gamma": 2, "clamp": 1e-4, "ignore_high_fp": -1}
+
+
+def _losses(
+    logits: np.ndarray, target: np.ndarray, positives: list[tuple[int, int]], *rest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of ``(B * M, C)`` logits and targets, brought into the form of maps and of peaks."""
+    cells, images = sum(h * w for h, w in LEVELS), len(logits) // 8
+    by_image = torch.tensor(logits).view(images, cells, -1)
+    maps, first = [], 0
+    for height, width in LEVELS:
+        level = by_image[:, first : first + height * width].transpose(1, 2)
+        maps.append(level.reshape(images, -1, height, width))
+        first += height * width
+    cell, channel = torch.tensor(target).nonzero(as_tuple=True)
+    peaks = Peaks(cell, channel, torch.tensor(target)[cell, channel])
+    at = torch.tensor(positives, dtype=torch.int64).view(-1, 2)
+    return heatmap_losses(make_grid(LEVELS, (8, 16)), maps, peaks, at[:, 0], at[:, 1], *rest)
+
+
 @pytest.mark.parametrize("num_pos", [1, 3.5, torch.tensor(7.0)])
 def test_heatmap_losses_are_divided_by_the_positives_and_weighted(num_pos):
     rng = np.random.default_rng(0)
-    logits, target = rng.normal(size=(20, 3)), rng.uniform(size=(20, 3))
-    pos_index = [0, 17, 17, 59]
-    expected = reference.heatmap_focal_loss(
-        logits, target, pos_index, alpha=0.25, beta=4, gamma=2, clamp=1e-4, ignore_high_fp=-1
-    )
-    got = heatmap_losses(
-        torch.tensor(logits), torch.tensor(target), torch.tensor(pos_index), num_pos, PARAMS
-    )
+    logits, target = rng.normal(size=(16, 3)), rng.uniform(size=(16, 3)).round(1)
+    positives = [(0, 0), (5, 2), (5, 2), (15, 1)]
+    flat = [cell * 3 + channel for cell, channel in positives]
+    expected = reference.heatmap_focal_loss(logits, target, flat, **NUMBERS)
+    got = _losses(logits, target, positives, num_pos, PARAMS)
     assert float(got[0]) == pytest.approx(0.5 * expected[0] / float(num_pos))
     assert float(got[1]) == pytest.approx(0.7 * expected[1] / float(num_pos))
 
@@ -41,9 +62,7 @@ def test_heatmap_losses_use_every_number_of_the_configuration():
     expected = reference.heatmap_focal_loss(
         logits, target, [3, 9], alpha=0.6, beta=1, gamma=3, clamp=0.05, ignore_high_fp=0.7
     )
-    got = heatmap_losses(
-        torch.tensor(logits), torch.tensor(target), torch.tensor([3, 9]), 1.0, params
-    )
+    got = _losses(logits, target, [(1, 1), (4, 1)], 1.0, params)
     np.testing.assert_allclose([float(v) for v in got], expected, rtol=1e-9)
 
 
@@ -62,11 +81,13 @@ def test_box_loss_is_weighted_and_normalised(kind, weighted):
 
 
 def test_nothing_to_learn_still_reaches_the_predictions():
-    logits = torch.randn(6, 2, requires_grad=True)
+    logits = torch.randn(1, 2, 3, 2, requires_grad=True)
     boxes = torch.zeros(0, 4, requires_grad=True)
     nothing = torch.zeros(0, dtype=torch.int64)
+    peaks = Peaks(nothing, nothing, torch.zeros(0))
+    grid = make_grid([(3, 2)], [8])
     losses = [
-        *heatmap_losses(logits, torch.zeros(6, 2), nothing, 1.0, PARAMS),
+        *heatmap_losses(grid, [logits], peaks, nothing, nothing, 1.0, PARAMS),
         box_regression_loss(boxes, torch.zeros(0, 4), torch.zeros(0), 1.0, PARAMS),
     ]
     sum(losses).backward()

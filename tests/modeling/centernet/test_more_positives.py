@@ -8,9 +8,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from centernet2.modeling.centernet.box_batch import TargetParams, gather_boxes
 from centernet2.modeling.centernet.grid import make_grid
 from centernet2.modeling.centernet.more_positives import more_positives
-from centernet2.modeling.centernet.targets import TargetParams, gather_boxes
 
 from ...layers.reference import single_box_loss
 from . import reference

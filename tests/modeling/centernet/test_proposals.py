@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from centernet2.modeling.centernet.box_batch import TargetParams
 from centernet2.modeling.centernet.decode import DecodeParams
 from centernet2.modeling.centernet.head import HeadOutputs
 from centernet2.modeling.centernet.losses import LossParams
 from centernet2.modeling.centernet.proposals import CenterNet
-from centernet2.modeling.centernet.targets import TargetParams
 
 from ...layers import reference as loss_reference
 from . import reference, reference_decode

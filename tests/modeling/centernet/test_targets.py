@@ -8,9 +8,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centernet2.modeling.centernet import targets
+from centernet2.modeling.centernet import heatmap
+from centernet2.modeling.centernet.box_batch import TargetParams
 from centernet2.modeling.centernet.grid import Grid, make_grid
-from centernet2.modeling.centernet.targets import CenterNetTargets, TargetParams, assign_targets
+from centernet2.modeling.centernet.targets import CenterNetTargets, assign_targets
 
 from . import reference
 from .reference import Level, Params
@@ -41,6 +42,15 @@ def _assign(
     )
 
 
+def _dense(got: CenterNetTargets, num_cells: int, num_classes: int) -> np.ndarray:
+    """The peaks as a ``(B * M, C)`` map; each pair of cell and class occurs once."""
+    cell, channel = got.peaks.cell.numpy(), got.peaks.channel.numpy()
+    assert len(set(zip(cell, channel))) == len(cell)
+    dense = np.zeros((num_cells, num_classes), dtype=np.float32)
+    dense[cell, channel] = got.peaks.value.numpy()
+    return dense
+
+
 def _check(scene: Scene, class_specific: bool, clamp: bool) -> None:
     """Every target of the batch against the reference, image by image."""
     classes = scene.classes if class_specific else [np.zeros_like(c) for c in scene.classes]
@@ -65,7 +75,9 @@ def _check(scene: Scene, class_specific: bool, clamp: bool) -> None:
         found = reference.regression(scene.levels, boxes, scene.params, size)
         regression.update((first + m, candidates) for m, candidates in found.items())
 
-    _assert_same_heatmap(got.heatmap.numpy(), np.concatenate(maps))
+    expected = np.concatenate(maps)
+    _assert_same_heatmap(_dense(got, *expected.shape), expected)
+    _assert_same_heatmap(got.heatmap.numpy(), np.concatenate(weights))
     assert Counter(zip(got.pos_index.tolist(), got.pos_class.tolist())) == positives
 
     assert len(set(got.reg_index.tolist())) == len(got.reg_index)
@@ -96,10 +108,10 @@ def test_boxes_that_stick_out_match_the_reference(scene, class_specific, clamp):
     _check(scene, class_specific, clamp)
 
 
-@pytest.mark.parametrize("chunk", [1, 50, targets.MAX_CELLS_PER_CHUNK])
+@pytest.mark.parametrize("chunk", [1, 50, heatmap.MAX_CELLS_PER_CHUNK])
 @pytest.mark.parametrize("class_specific", [True, False])
 def test_published_pyramid_with_all_sizes_matches_the_reference(class_specific, chunk, monkeypatch):
-    monkeypatch.setattr(targets, "MAX_CELLS_PER_CHUNK", chunk)
+    monkeypatch.setattr(heatmap, "MAX_CELLS_PER_CHUNK", chunk)
     rng = np.random.default_rng(11)
     sizes = [(240, 320), (256, 300)]
     boxes, classes = [], []
@@ -120,8 +132,9 @@ def test_no_boxes_at_all(classes):
     empty = np.zeros((0, 4))
     got = _assign(levels, DEFAULT._replace(soi=DEFAULT_SOI[:2]), [empty, empty], classes)
     cells = 2 * sum(lv.height * lv.width for lv in levels)
-    assert got.heatmap.shape == (cells, 1 if classes is None else NUM_CLASSES)
+    assert got.heatmap.shape == (cells,)
     assert not got.heatmap.any()
+    assert len(got.peaks.cell) == len(got.peaks.channel) == len(got.peaks.value) == 0
     assert got.pos_index.shape == got.pos_class.shape == got.reg_index.shape == (0,)
     assert got.pos_index.dtype == got.pos_class.dtype == got.reg_index.dtype == torch.int64
     assert got.reg_target.shape == (0, 4)
@@ -141,7 +154,7 @@ def test_peak_is_drawn_on_levels_that_do_not_learn_the_box():
     box = np.array([[18.0, 18.0, 30.0, 30.0]])  # centre (24, 24)
     got = _assign(levels, DEFAULT._replace(soi=DEFAULT_SOI[:3]), [box], None)
     peaks = [3 * 8 + 3, 64 + 1 * 4 + 1, 64 + 16 + 0]
-    assert got.heatmap[peaks, 0].tolist() == [1.0, 1.0, 1.0]
+    assert got.heatmap[peaks].tolist() == [1.0, 1.0, 1.0]
     assert got.pos_index.tolist() == peaks[:1]
 
 
@@ -167,7 +180,7 @@ def test_centre_outside_the_image_is_moved_inside_when_its_size_is_given():
     got = _assign(levels, params, [boxes], None, [(64, 52)])
     # Centres (60, 20) and (-10, 45) become (51, 20) and (0, 45).
     assert got.pos_index.tolist() == [2 * 8 + 6, 5 * 8 + 0]
-    assert got.heatmap[got.pos_index, 0].tolist() == [1.0, 1.0]
+    assert got.heatmap[got.pos_index].tolist() == [1.0, 1.0]
 
 
 def test_cell_on_the_side_of_a_box_learns_nothing():
@@ -198,3 +211,21 @@ def test_crowd_of_boxes_on_a_large_pyramid_keeps_to_its_memory():
     got = _assign(levels, DEFAULT, [boxes], None)
     assert got.pos_index.numel() >= 1500
     assert got.reg_index.numel() > 0
+
+
+def test_memory_grows_with_the_objects_and_not_with_the_classes():
+    levels = pyramid(800, 1216, (8, 16, 32, 64, 128))
+    rng = np.random.default_rng(0)
+    centre = rng.uniform(0, 1, (200, 2)) * [1216, 800]
+    extent = 5 + 500 * rng.uniform(0, 1, (200, 2)) ** 3
+    boxes = np.concatenate([centre - extent / 2, centre + extent / 2], axis=1)
+    classes = rng.integers(0, 1203, 200)
+    got = assign_targets(
+        _grid(levels),
+        [torch.tensor(boxes, dtype=torch.float32)],
+        [torch.tensor(classes)],
+        1203,
+        TargetParams(soi=DEFAULT.soi, delta=DEFAULT.delta, min_radius=DEFAULT.min_radius),
+    )
+    assert len(got.peaks.cell) < len(got.heatmap) * 1203 / 100
+    assert set(got.peaks.channel.tolist()) == set(classes.tolist())
