@@ -38,14 +38,8 @@ def add_triplets_config(cfg: CN) -> None:
     c.CORNER_SIGMA_DIVISOR = 6.0
     # The same of a centre
     c.CENTER_SIGMA_DIVISOR = 5.0
-    # Most objects of an image that are learned, in the order of the annotations; 0: all
-    c.MAX_OBJECTS = 0
 
     # --- losses ---
-    # Exponent of the probability in the heatmap loss
-    c.HM_FOCAL_ALPHA = 2.0
-    # Exponent of (1 - target) in the heatmap loss
-    c.HM_FOCAL_BETA = 4.0
     # Probabilities are clamped to [SIGMOID_CLAMP, 1 - SIGMOID_CLAMP] in the heatmap loss
     c.SIGMOID_CLAMP = 1e-4
     # Weight of the loss that pulls the tags of one object together

@@ -6,6 +6,7 @@ from .deform_resnet import use_torchvision_deform_conv
 from .dla import DLA
 from .dla_up import DLAUp, UpsampledDLA
 from .fcos_bifpn import FcosBiFPN
+from .hourglass import StackedHourglass
 from .mobilenetv2 import MobileNetV2
 from .res2net import build_res2net_backbone
 from .resnet_fpn import pyramid
@@ -16,6 +17,7 @@ __all__ = [
     "DLAUp",
     "FcosBiFPN",
     "MobileNetV2",
+    "StackedHourglass",
     "UpsampledDLA",
     "bifpn_backbones",
     "build_res2net_backbone",
