@@ -31,6 +31,7 @@ except ImportError:  # Python 3.9, and machines it has no wheel for: the referen
 __all__ = ["evaluate_coco", "evaluate_lvis"]
 
 Record = Mapping[str, Any]
+Areas = Mapping[str, Sequence[float]]
 
 _GEOMETRY = {
     "bbox": ("bbox",),
@@ -48,6 +49,7 @@ def evaluate_coco(
     max_dets: Sequence[int] | None = None,
     sigmas: Sequence[float] = (),
     image_ids: Sequence[int] | None = None,
+    areas: Areas | None = None,
 ) -> COCOeval:
     """Evaluate detections as pycocotools does.
 
@@ -61,6 +63,8 @@ def evaluate_coco(
         max_dets: ``(M,)`` limits of detections an image; default: 1, 10, 100 (keypoints: 20).
         sigmas: of the keypoints' similarity; default: those of COCO's 17.
         image_ids: the images that count; default: all.
+        areas: A names and ranges ``[least, most]`` of objects' areas in square pixels; default:
+            all, small, medium, large.
 
     Returns:
         pycocotools' object after ``accumulate()``, before ``summarize()``: ``eval["precision"]``
@@ -86,6 +90,8 @@ def evaluate_coco(
         params.maxDets = sorted(max_dets)
     if len(sigmas):
         params.kpt_oks_sigmas = np.asarray(sigmas, dtype=float)
+    if areas is not None:
+        params.areaRngLbl, params.areaRng = list(areas), [list(r) for r in areas.values()]
 
     if _deviates(dataset["annotations"]):
         evaluation.cocoGt = COCO()
@@ -103,6 +109,8 @@ def evaluate_coco(
         engine.params.imgIds = params.imgIds
         engine.params.iouThrs = params.iouThrs.tolist()
         engine.params.maxDets = list(params.maxDets)
+        engine.params.areaRng = params.areaRng
+        engine.params.areaRngLbl = params.areaRngLbl
         if task == "keypoints":
             engine.params.kpt_oks_sigmas = params.kpt_oks_sigmas.tolist()
         engine.evaluate()
@@ -111,18 +119,28 @@ def evaluate_coco(
     return evaluation
 
 
-def evaluate_lvis(truth: Record, found: Sequence[Record], task: str, *, max_dets: int = 300) -> Any:
+def evaluate_lvis(
+    truth: Record,
+    found: Sequence[Record],
+    task: str,
+    *,
+    ious: npt.ArrayLike | None = None,
+    max_dets: int = 300,
+    areas: Areas | None = None,
+) -> Any:
     """Evaluate detections as lvis-api does, by LVIS's federated rules.
 
     Args:
         truth: an LVIS annotation file's content.
         found: detections in COCO's result format, at least one.
         task: "bbox" or "segm".
+        ious: as :func:`evaluate_coco`.
         max_dets: those of highest score that count in an image.
+        areas: as :func:`evaluate_coco`.
 
     Returns:
         lvis-api's ``LVISEval`` after ``accumulate()``, before ``summarize()``:
-        ``eval["precision"]`` is ``(10, 101, K, 4)``, ``eval["recall"]`` ``(10, K, 4)``, -1 where
+        ``eval["precision"]`` is ``(T, 101, K, A)``, ``eval["recall"]`` ``(T, K, A)``, -1 where
         there is no truth.
 
     Raises:
@@ -135,10 +153,17 @@ def evaluate_lvis(truth: Record, found: Sequence[Record], task: str, *, max_dets
     dataset = _truth(truth, task)
     limited = LVISResults.limit_dets_per_image(None, _found(found, task), max_dets)
     evaluation = LVISEval.__new__(LVISEval)
+    params = Params(task)
+    if ious is not None:
+        params.iou_thrs = np.asarray(ious, dtype=float)
+    if areas is not None:
+        params.area_rng_lbl, params.area_rng = list(areas), [list(r) for r in areas.values()]
     if _deviates(dataset["annotations"], ignorable=True):
         repair_lvis()
         reference_truth = _lvis_index(LVIS, dataset)
         evaluation.__init__(reference_truth, LVISResults(reference_truth, limited, -1), task)
+        for name in ("iou_thrs", "area_rng", "area_rng_lbl"):
+            setattr(evaluation.params, name, getattr(params, name))
         evaluation.evaluate()
         evaluation.accumulate()
         return evaluation
@@ -149,10 +174,15 @@ def evaluate_lvis(truth: Record, found: Sequence[Record], task: str, *, max_dets
     engine_truth = hotcoco.COCO(dataset)
     detections = hotcoco.LVISResults(engine_truth, _columns(limited, task), max_dets=-1)
     engine = hotcoco.LVISEval(engine_truth, detections, task)
-    engine.evaluate()
-    engine.accumulate()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # other thresholds than LVIS's are meant
+        engine.params.iouThrs = params.iou_thrs.tolist()
+        engine.params.areaRng = [list(map(float, r)) for r in params.area_rng]
+        engine.params.areaRngLbl = params.area_rng_lbl
+        engine.evaluate()
+        engine.accumulate()
 
-    evaluation.params = Params(task)
+    evaluation.params = params
     evaluation.params.img_ids = sorted(image["id"] for image in truth["images"])
     categories = sorted(truth["categories"], key=lambda category: category["id"])
     evaluation.params.cat_ids = [category["id"] for category in categories]

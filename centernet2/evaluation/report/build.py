@@ -17,7 +17,7 @@ from rich.table import Table
 from centernet2.evaluation.report import page, plots
 from centernet2.evaluation.report.calibration import calibrate
 from centernet2.evaluation.report.files import load_files
-from centernet2.evaluation.report.matching import ERROR_KINDS, match
+from centernet2.evaluation.report.matching import HIT, IGNORED, match
 from centernet2.evaluation.report.precision import (
     COCO_IOUS,
     FALSE_DISCOVERY_IOUS,
@@ -53,43 +53,38 @@ def write_report(
     Raises:
         UserError: see :func:`centernet2.evaluation.report.files.load_files`.
     """
-    truth, found = load_files(results, annotations)
-    ids = sorted(truth.cats)
-    names = [str(truth.cats[i]["name"]) for i in ids]
-    objects = [o for o in truth.dataset["annotations"] if not o["iscrowd"]]
-    masked = any(o.get("segmentation") for o in objects)
-    segmented = bool(found) and masked and all("segmentation" in d for d in found)
-    # pycocotools takes a detection with "segmentation" for a mask even when boxes are asked for
-    boxes = [{k: v for k, v in d.items() if k != "segmentation"} for d in found]
+    data = load_files(results, annotations)
+    names = data.names
+    objects = [o for o in data.truth["annotations"] if not o["iscrowd"]]
 
-    curves, recall = precisions(truth, boxes, COCO_IOUS)
+    curves, recall = precisions(data, COCO_IOUS)
     headline = {"box": _headline(curves, recall)}
-    if segmented:
-        masks = [{k: v for k, v in d.items() if k != "bbox"} for d in found]
-        headline["mask"] = _headline(*precisions(truth, masks, COCO_IOUS, "segm"))
-    rates = false_discovery(precisions(truth, boxes, FALSE_DISCOVERY_IOUS)[0])
-    every, confident = match(truth, boxes), match(truth, boxes, score_threshold)
-    counted = every.kinds != -2
-    calibration = calibrate(every.scores[counted], every.kinds[counted] == -1)
+    if data.masks:
+        headline["mask"] = _headline(*precisions(data, COCO_IOUS, "segm"))
+    rates = false_discovery(precisions(data, FALSE_DISCOVERY_IOUS)[0])
+    matches = match(data)
+    counted = matches.kind != IGNORED
+    calibration = calibrate(matches.score[counted], matches.kind[counted] == HIT)
 
     objects_of = Counter(o["category_id"] for o in objects)
-    per_class = []
-    for k, (category, name) in enumerate(zip(ids, names)):
-        per_class.append(
-            {
-                "name": name,
-                "objects": objects_of[category],
-                "AP": mean_valid(curves[:, :, k, 0]),
-                "AP50": mean_valid(curves[0, :, k, 0]),
-                "AR100": mean_valid(recall[:, k, 0]),
-            }
-        )
-    errors = {
-        kind: [int((m.kinds == i).sum()) for m in (every, confident)]
-        for i, kind in enumerate(ERROR_KINDS)
+    per_class = [
+        {
+            "name": category["name"],
+            "objects": objects_of[category["id"]],
+            "AP": mean_valid(curves[:, :, k, 0]),
+            "AP50": mean_valid(curves[0, :, k, 0]),
+            "AR100": mean_valid(recall[:, k, 0]),
+        }
+        for k, category in enumerate(data.categories)
+    ]
+    every, confident = matches.errors(), matches.errors(score_threshold)
+    errors = {kind: [every[kind], confident[kind]] for kind in every}
+    confusion = matches.confusion(len(names), score_threshold)
+    counts = {
+        "images": len(data.truth["images"]),
+        "objects": len(objects),
+        "detections": len(data.found),
     }
-    errors["missed"] = [every.missed, confident.missed]
-    counts = {"images": len(truth.imgs), "objects": len(objects), "detections": len(found)}
     report = {
         **counts,
         "weights": weights,
@@ -122,7 +117,7 @@ def write_report(
         ],
         f"Confusion at IoU 0.5 and score {score_threshold:g}, % of the row": [
             '<div class="wide">'
-            + page.figure(plots.plot_confusion(confident.confusion, names), "confusion matrix")
+            + page.figure(plots.plot_confusion(confusion, names), "confusion matrix")
             + "</div>"
         ],
         f"Calibration: expected error {page.text(100 * calibration.error)} %": [

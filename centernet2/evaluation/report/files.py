@@ -1,67 +1,103 @@
-"""Annotations and results in COCO's format, read and checked."""
+"""Annotations and results in COCO's or LVIS's format, read and checked."""
 
 from __future__ import annotations
 
-import contextlib
-import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pycocotools.coco import COCO
-
 from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
+from centernet2.evaluation.report.entries import check_detections, check_truth
 
-__all__ = ["load_files"]
+__all__ = ["Detections", "load_files"]
 
 
-def load_files(results: Path, annotations: Path) -> tuple[COCO, list[dict[str, Any]]]:
+@dataclass
+class Detections:
+    """A data set, and what was found in it.
+
+    Attributes:
+        truth: the annotation file's content; every annotation has "iscrowd", "area" and an "id"
+            above 0 (not the file's).
+        found: the results file's content.
+        categories: those of ``truth`` by rising id; classes are indices into it.
+        masks: whether every object and every detection has a mask, and there are detections.
+        federated: whether LVIS's rules hold.
+    """
+
+    truth: dict[str, Any]
+    found: list[dict[str, Any]]
+    categories: list[dict[str, Any]]
+    masks: bool
+    federated: bool
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the classes."""
+        return [category["name"] for category in self.categories]
+
+
+def load_files(results: Path, annotations: Path) -> Detections:
     """Read ground truth and detections.
 
     Args:
         results: COCO results list: ``image_id``, ``category_id`` (the data set's), ``bbox`` (x, y,
-            width, height in pixels), ``score``.
-        annotations: COCO annotation file.
-
-    Returns:
-        The indexed ground truth, and the detections of categories that it has.
+            width, height in pixels), ``score``, optionally ``segmentation`` (run lengths).
+        annotations: COCO or LVIS annotation file.
 
     Raises:
-        UserError: a file is missing or in another format, or detections are of unknown images.
+        UserError: a file is missing or in another format, or an entry is malformed or of an image
+            or a category that is not listed.
     """
     truth, found = read_json(annotations), read_json(results)
-    if not isinstance(truth, dict) or not {"images", "categories"} <= truth.keys():
-        raise UserError(f"{annotations} is no COCO annotation file: it lacks images or categories.")
-    if any("neg_category_ids" in image for image in truth["images"]):
-        raise UserError(
-            f"{annotations} is in LVIS's format, whose federated rules this report does not know: "
-            "use the figures that the evaluation prints."
-        )
-    wanted = {"image_id", "category_id", "bbox", "score"}
-    if not isinstance(found, list) or not all(
-        isinstance(d, dict) and wanted <= d.keys() for d in found
-    ):
+    if isinstance(truth, dict):
+        truth.setdefault("annotations", [])
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(truth, dict) or not isinstance(truth.get(key), list):
+            raise UserError(f"{annotations} is no COCO annotation file: it has no list '{key}'.")
+    if not isinstance(found, list):
         raise UserError(
             f"{results} is no COCO results file: it must be a list of objects with image_id, "
             "category_id, bbox and score."
         )
-    images = {image["id"] for image in truth["images"]}
-    strangers = {d["image_id"] for d in found} - images
-    if strangers:
-        raise UserError(
-            f"{results} has detections of {len(strangers)} images that {annotations} does not "
-            f"list, such as image_id {next(iter(strangers))}: these files belong to different sets."
-        )
+    check_truth(annotations, truth)
+    check_detections(results, found, annotations, truth)
     truth.setdefault("info", {})
-    for i, annotation in enumerate(truth.setdefault("annotations", []), start=1):
-        if "bbox" not in annotation:
-            raise UserError(f"{annotations} has an annotation without a bbox: entry {i}.")
+    for i, annotation in enumerate(truth["annotations"], start=1):
         annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
+        if annotation.get("area") is None:
+            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
         # pycocotools takes the id 0 for "unmatched"; nothing here refers to annotations by id
         annotation["id"] = i
-    coco = COCO()
-    coco.dataset = truth
-    with contextlib.redirect_stdout(io.StringIO()):
-        coco.createIndex()
-    return coco, [d for d in found if d["category_id"] in coco.cats]
+    categories = sorted(truth["categories"], key=lambda category: category["id"])
+    return Detections(
+        truth=truth,
+        found=found,
+        categories=categories,
+        masks=bool(found)
+        and all(o.get("segmentation") for o in truth["annotations"])
+        and all("segmentation" in d for d in found),
+        federated=_is_federated(annotations, truth),
+    )
+
+
+def _is_federated(file: Path, truth: dict[str, Any]) -> bool:
+    lists = [image.get("neg_category_ids") for image in truth["images"]]
+    if all(entry is None for entry in lists):
+        return False
+    for number, (image, negative) in enumerate(zip(truth["images"], lists), start=1):
+        if not isinstance(negative, list) or not isinstance(
+            image.get("not_exhaustive_category_ids", []), list
+        ):
+            raise UserError(
+                f"{file}: image number {number} lacks the list 'neg_category_ids' that the others "
+                "have, or its 'not_exhaustive_category_ids' are no list: LVIS's rules need both."
+            )
+    for category in truth["categories"]:
+        if category.get("frequency") not in ("r", "c", "f"):
+            raise UserError(
+                f"{file}: category {category['id']} has no 'frequency' (r, c or f), which LVIS's "
+                "figures need."
+            )
+    return True

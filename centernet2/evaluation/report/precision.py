@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from pycocotools.coco import COCO
 
-from centernet2.evaluation.engine import evaluate_coco
+from centernet2.evaluation.engine import evaluate_coco, evaluate_lvis
+from centernet2.evaluation.report.files import Detections
 
 __all__ = ["COCO_IOUS", "FALSE_DISCOVERY_IOUS", "false_discovery", "mean_valid", "precisions"]
 
@@ -19,27 +18,32 @@ Array = npt.NDArray[np.float64]
 
 COCO_IOUS = np.linspace(0.5, 0.95, 10)
 FALSE_DISCOVERY_IOUS = np.linspace(0.05, 0.5, 10)
+AREAS = {"all": (0, 1e10), "small": (0, 1024), "medium": (1024, 9216), "large": (9216, 1e10)}
 
 
 def precisions(
-    truth: COCO, found: Sequence[dict[str, Any]], ious: Array, task: str = "bbox"
+    data: Detections, ious: Array, task: str = "bbox", areas: Mapping[str, Sequence[float]] = AREAS
 ) -> tuple[Array, Array]:
-    """Precision and recall of at most 100 detections an image.
+    """Precision and recall of at most 100 detections of a class in an image (LVIS: 300 in all).
 
     Args:
-        truth: ground truth.
-        found: detections in COCO's format.
+        data: from :func:`centernet2.evaluation.report.files.load_files`.
         ious: ``(T,)`` thresholds of intersection over union.
         task: "bbox" or "segm".
+        areas: A ranges ``[least, most]`` of objects' areas in square pixels.
 
     Returns:
-        Precision ``(T, 101, K, 4)`` at recalls 0, 0.01, ... 1, for K categories by rising id and
-        objects of all sizes, small, medium, large; and recall ``(T, K, 4)``. Both are -1 where
-        there is no ground truth.
+        Precision ``(T, 101, K, A)`` at recalls 0, 0.01, ... 1, for K categories by rising id; and
+        recall ``(T, K, A)``. Both are -1 where there is no ground truth.
     """
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = evaluate_coco(truth.dataset, found, task, ious=ious, max_dets=[100])
-    return evaluation.eval["precision"][..., 0], evaluation.eval["recall"][..., 0]
+        if data.federated and data.found:
+            result = evaluate_lvis(data.truth, data.found, task, ious=ious, areas=areas).eval
+            return result["precision"], result["recall"]
+        result = evaluate_coco(
+            data.truth, data.found, task, ious=ious, max_dets=[100], areas=areas
+        ).eval
+    return result["precision"][..., 0], result["recall"][..., 0]
 
 
 def mean_valid(values: Array) -> float:
