@@ -18,7 +18,8 @@ from centernet2.errors import UserError
 
 __all__ = ["MASKED", "REGIONS", "Shape", "geometry", "read_shape"]
 
-MASKED = ("polygon", "circle", "mask")  # have an outline; a rectangle may be just a box
+_CORNERS = ("polygon", "oriented_rectangle", "rotation")  # the last is X-AnyLabeling's
+MASKED = (*_CORNERS, "circle", "mask")  # have an outline; a rectangle may be just a box
 REGIONS = (*MASKED, "rectangle")  # what can enclose an object
 
 

@@ -93,6 +93,14 @@ def test_the_result_is_a_data_set_without_mistakes(tmp_path: Path) -> None:
     assert counts == {"duplicate-annotation": 1, "image-without-annotations": 1}
 
 
+@pytest.mark.parametrize("kind", ["oriented_rectangle", "rotation"])
+def test_turned_rectangles_have_four_corners(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a.json", [shape("owl", [[10, 5], [15, 10], [10, 15], [5, 10]], kind)])
+    (entry,) = convert_labelme(tmp_path, "train")["annotations"]
+    assert (entry["bbox"], entry["area"]) == ([5, 5, 10, 10], pytest.approx(50))
+    assert entry["segmentation"] == [[10, 5, 15, 10, 10, 15, 5, 10]]
+
+
 def test_rectangles_alone_are_boxes(tmp_path: Path) -> None:
     write(tmp_path / "a.json", [shape("owl", [[1, 2], [5, 8]], "rectangle")])
     (box,) = convert_labelme(tmp_path, "train")["annotations"]
