@@ -48,7 +48,11 @@ setup(
         "rich>=12.0",
         "safetensors>=0.4",
         "shapely>=2.0",
+        "shtab>=1.7",
         "tqdm>=4.60",
     ],
-    extras_require={"dev": ["hypothesis", "mypy", "pytest", "ruff", "tensorboard"]},
+    extras_require={
+        "dev": ["hypothesis", "mypy", "pytest", "ruff", "supervision", "tensorboard"],
+        "supervision": ["supervision>=0.20"],
+    },
 )

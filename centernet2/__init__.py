@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from .version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from .inference.detections import Detections
+    from .inference.detector import Detector
+
+__all__ = ["Detections", "Detector", "__version__"]
+
+_INTERFACE = {"Detections": "detections", "Detector": "detector"}  # imported when first used
 
 try:
     from . import data, modeling  # noqa: F401
@@ -20,3 +27,11 @@ except Exception as error:
                 "`python -m centernet2.env` lists what is missing and how to get it"
             ) from error
         raise
+
+
+def __getattr__(name: str) -> object:
+    if name not in _INTERFACE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(f".inference.{_INTERFACE[name]}", __name__), name)

@@ -46,6 +46,7 @@ PACKAGES = (
     ("av", "av", "video input and output"),
     ("rich", "rich", "the progress display"),
     ("safetensors", "safetensors", "the shipped models"),
+    ("shtab", "shtab", "completion in the shell"),
     ("tensorboard", "tensorboard", "TensorBoard logs"),
 )
 

@@ -23,7 +23,7 @@ from centernet2.inference.predictor import Predictor
 from centernet2.inference.results import image_ids
 from centernet2.inference.sinks import NOTHING, Sinks
 
-__all__ = ["detect_images", "enlarged"]
+__all__ = ["detect_images", "enlarged", "save_picture"]
 
 Picture = npt.NDArray[np.uint8]  # (H, W, 3), RGB
 
@@ -70,9 +70,9 @@ def detect_images(
                 drawing = draw_predictions(*enlarged(picture, found), names)
                 if target is not None:
                     try:
-                        _save(drawing, target)
-                    except OSError as error:
-                        problems.append(f"{target}: cannot be written ({error.strerror or error})")
+                        save_picture(drawing, target)
+                    except UserError as error:
+                        problems.append(str(error))
                 if sinks.window is not None and not sinks.window.show(drawing, wait=True):
                     return problems
     return problems
@@ -96,9 +96,23 @@ def _summary(found: Instances, names: Sequence[str]) -> str:
     return ", ".join(f"{n} {names[c]}" for c, n in counts.most_common()) or "nothing found"
 
 
-def _save(picture: Picture, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).save(path, quality=95)
+def save_picture(picture: Picture, path: Path) -> None:
+    """Write a picture to a file, whose folder is made.
+
+    Args:
+        picture: ``(H, W, 3)`` uint8, RGB.
+        path: its ending chooses the format.
+
+    Raises:
+        UserError: it cannot be written; says why in one sentence.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path, quality=95)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UserError(f"{path}: cannot be written ({error}); name a .jpg or .png") from error
 
 
 def enlarged(image: Picture, predictions: Instances) -> tuple[Picture, Instances]:

@@ -15,7 +15,15 @@ from PIL import Image, ImageOps
 
 from centernet2.errors import UserError
 
-__all__ = ["IMAGE_SUFFIXES", "Inputs", "find_images", "output_paths", "read_image"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Inputs",
+    "find_images",
+    "output_paths",
+    "read_image",
+    "upright_rgb",
+]
 
 IMAGE_SUFFIXES = frozenset(
     [".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
@@ -63,7 +71,7 @@ def find_images(names: Iterable[str]) -> Inputs:
                 problems.append(f"{name}: " + ("matches no images" if pattern else "no such file"))
         for image in found:
             if image.suffix.lower() in VIDEO_SUFFIXES:
-                problems.append(f"{name}: a video; give it to --video-input")
+                problems.append(f"{name}: a video, not an image")
             else:
                 images.setdefault(image.resolve(), image)
     return Inputs(list(images.values()), problems)
@@ -83,15 +91,27 @@ def read_image(path: Path) -> npt.NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as file:
-            image = ImageOps.exif_transpose(file)
-            if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            return np.array(image.convert("RGB"))
+            return upright_rgb(file)
     except Image.UnidentifiedImageError:
         raise UserError(f"{path}: not an image that can be read") from None
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise UserError(f"{path}: {reason}") from error
+
+
+def upright_rgb(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """Pixels of a Pillow image of any mode, EXIF orientation applied.
+
+    Args:
+        image: transparency is left out; of 16 bits the upper 8 are taken.
+
+    Returns:
+        ``(H, W, 3)`` uint8, RGB.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would clip 16 bits to white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return np.array(image.convert("RGB"))
 
 
 def output_paths(images: Sequence[Path], output: Path) -> list[Path]:

@@ -86,6 +86,11 @@ class Predictor:
         return torch.device(self.cfg.MODEL.DEVICE)
 
     @property
+    def usual_batch_size(self) -> int:
+        """Images to give at a time where nothing else is said: 1 on the CPU, 8 on a GPU."""
+        return 1 if self.device.type == "cpu" else 8
+
+    @property
     def category_ids(self) -> list[int]:
         """Id of each class in COCO results."""
         return category_ids(self.metadata, self._num_classes())

@@ -12,7 +12,7 @@ from detectron2.data import Metadata
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
-__all__ = ["ResultsWriter", "category_ids", "image_ids"]
+__all__ = ["ResultsWriter", "category_ids", "coco_results", "image_ids"]
 
 
 def category_ids(metadata: Metadata, num_classes: int) -> list[int]:
@@ -44,12 +44,32 @@ def image_ids(images: Sequence[Path]) -> list[int]:
     return list(range(1, len(images) + 1))
 
 
+def coco_results(
+    predictions: Instances, image_id: int, categories: Sequence[int]
+) -> list[dict[str, Any]]:
+    """The detections of one image as entries of COCO results.
+
+    Args:
+        predictions: on the CPU, as a Detectron2 model returns them.
+        image_id: of the image.
+        categories: category id of each class (:func:`category_ids`).
+
+    Returns:
+        For each detection ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels),
+        ``score`` and, with masks, ``segmentation`` (RLE).
+    """
+    entries: list[dict[str, Any]] = instances_to_coco_json(predictions, image_id)
+    for entry in entries:
+        entry["category_id"] = categories[entry["category_id"]]
+    return entries
+
+
 class ResultsWriter:
     """Writes COCO results to a JSON file, image by image; a context manager.
 
-    The file is one list that ``pycocotools.coco.COCO.loadRes`` takes. An entry has ``image_id``,
-    ``file_name``, ``category_id``, ``bbox`` (x, y, width, height in pixels), ``score`` and, with
-    masks, ``segmentation`` (RLE). Leaving the context completes the list, after an error too.
+    The file is one list that ``pycocotools.coco.COCO.loadRes`` takes: the entries of
+    :func:`coco_results`, each with its ``file_name``. Leaving the context completes the list, after
+    an error too.
 
     Args:
         path: of the file; its folder is made.
@@ -71,13 +91,13 @@ class ResultsWriter:
             file_name: of the image or the video.
             extra: further fields of each entry, such as a frame's time.
         """
-        entry: dict[str, Any]
-        for entry in instances_to_coco_json(predictions, image_id):
-            entry["category_id"] = self._categories[entry["category_id"]]
-            entry["file_name"] = file_name
-            entry.update(extra)
-            self._file.write(self._separator + json.dumps(entry))
-            self._separator = ",\n"
+        for entry in coco_results(predictions, image_id, self._categories):
+            self.write_entry({**entry, "file_name": file_name, **extra})
+
+    def write_entry(self, entry: Mapping[str, Any]) -> None:
+        """Append one detection as it is."""
+        self._file.write(self._separator + json.dumps(entry))
+        self._separator = ",\n"
 
     def __enter__(self) -> ResultsWriter:
         return self

@@ -43,7 +43,8 @@ def test_each_useless_name_is_reported(tmp_path: Path, photo: Photo) -> None:
     found = find_images([str(tmp_path / name) for name in names])
     assert found.images == [good]
     for problem, part in zip(
-        found.problems, ["no such file", "holds no images", "matches no images", "--video-input"]
+        found.problems,
+        ["no such file", "holds no images", "matches no images", "a video, not an image"],
     ):
         assert part in problem
     assert len(found.problems) == 4
