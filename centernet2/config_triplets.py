@@ -22,7 +22,7 @@ def add_triplets_config(cfg: CN) -> None:
     c.POOL_CHANNELS = 128
     # Predict centres and keep a box only if one lies in its central region (never with CornerNet)
     c.CENTRAL_REGION = True
-    # Center pooling in the centre branch; False: two plain convolutions
+    # Center pooling in the centre branch; False: its convolutions without the pooling
     c.CENTER_POOLING = True
     # Cascade corner pooling; False: corner pooling
     c.CASCADE_POOLING = True

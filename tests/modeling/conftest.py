@@ -79,3 +79,27 @@ def make_batch() -> Callable[..., list[dict[str, Any]]]:
         return batch
 
     return make
+
+
+@pytest.fixture
+def randomise():
+    """Fill a model with weights that keep activations moderate and offsets around a pixel."""
+
+    def fill(model):
+        generator = torch.Generator().manual_seed(0)
+        for name, value in model.state_dict().items():
+            if not value.is_floating_point():
+                continue
+            noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
+            if name.endswith("running_var"):
+                noise = 0.5 + noise.abs()
+            elif value.dim() == 4:
+                noise /= value[0].numel() ** 0.5
+            elif name.endswith("weight"):
+                noise = 1 + 0.1 * noise
+            else:
+                noise *= 0.2
+            value.copy_(noise)
+        return model
+
+    return fill

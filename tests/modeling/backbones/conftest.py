@@ -1,9 +1,8 @@
-"""Backbones cut down to a few channels, with random weights that exercise everything."""
+"""Backbones cut down to a few channels."""
 
 from __future__ import annotations
 
 import pytest
-import torch
 from detectron2.modeling import build_backbone
 
 # Four stages of the real depth, a few channels wide
@@ -29,27 +28,3 @@ def narrow_backbone(load_config):
         return build_backbone(cfg)
 
     return build
-
-
-@pytest.fixture
-def randomise():
-    """Fill a model with weights that keep activations moderate and offsets around a pixel."""
-
-    def fill(model):
-        generator = torch.Generator().manual_seed(0)
-        for name, value in model.state_dict().items():
-            if not value.is_floating_point():
-                continue
-            noise = torch.randn(value.shape, generator=generator, dtype=value.dtype)
-            if name.endswith("running_var"):
-                noise = 0.5 + noise.abs()
-            elif value.dim() == 4:
-                noise /= value[0].numel() ** 0.5
-            elif name.endswith("weight"):
-                noise = 1 + 0.1 * noise
-            else:
-                noise *= 0.2
-            value.copy_(noise)
-        return model
-
-    return fill
