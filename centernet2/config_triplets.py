@@ -32,8 +32,8 @@ def add_triplets_config(cfg: CN) -> None:
     # --- targets ---
     # Overlap that sets the radius of a heatmap peak
     c.HM_MIN_OVERLAP = 0.7
-    # Roots in the radius: "published" (CenterNet: wrong sign and divisor) or "exact" (CornerNet)
-    c.RADIUS = "published"
+    # Radius by the right roots (CornerNet since 2019); False: wrong sign and divisor (CenterNet)
+    c.CORRECTED_RADIUS = False
     # A corner's peak has the standard deviation (2 * radius + 1) / this
     c.CORNER_SIGMA_DIVISOR = 6.0
     # The same of a centre
