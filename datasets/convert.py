@@ -9,45 +9,38 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
-from centernet2.data.converters import convert_labelme, convert_voc, convert_yolo
 from centernet2.data.converters.images import one_image_folder
+from centernet2.data.converters.recognise import Source, recognise
+from centernet2.data.converters.yolo import description_file
 from centernet2.engine.atomic import atomic_write
 from centernet2.errors import UserError
-
-_READERS = {"yolo": convert_yolo, "voc": convert_voc, "labelme": convert_labelme}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Convert one split; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path, help="of the data set")
+    parser.add_argument("folder", type=Path, help="of the data set, or its data.yaml")
     parser.add_argument("output", type=Path, help="JSON file to write")
     parser.add_argument("--split", default="train", help="train (default), val or test")
     parser.add_argument(
         "--format",
-        choices=["auto", *_READERS],
+        choices=["auto", "yolo", "voc", "labelme"],
         default="auto",
-        help="auto (default): yolo if the folder has a data.yaml, voc if it has XML files, else "
-        "labelme",
+        help="auto (default): what the folder holds",
     )
     options = parser.parse_args(arguments)
-    folder, output = options.folder, options.output
-    kind = options.format
-    if kind == "auto":
-        has_xml = any(folder.rglob("*.xml"))
-        kind = "voc" if has_xml else "labelme"
-        kind = "yolo" if (folder / "data.yaml").is_file() else kind
-    read = _READERS[kind]
-    if kind == "labelme":
-        read = partial(convert_labelme, embedded=output.with_name(f"{output.stem}_images"))
+    folder, output, kind = options.folder, options.output, options.format
     try:
-        if not folder.is_dir():
+        if kind == "auto":
+            source = recognise(folder)
+        elif folder.exists():
+            source = Source(kind, description_file(folder) if kind == "yolo" else folder)
+        else:
             raise UserError(f"There is no folder {folder}.")
-        data = read(folder, options.split)
-        images = one_image_folder(data, folder)
+        data = source.convert(options.split, output.with_name(f"{output.stem}_images"))
+        images = one_image_folder(data, source.folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -67,7 +67,8 @@ def test_labelme_is_recognised_and_its_embedded_images_are_written(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "has no JSON files of LabelMe"),
+        ([], "holds no data set: there is no data.yaml"),
+        (["--format", "labelme"], "has no JSON files of LabelMe"),
         (["--format", "voc"], "has no XML files"),
         (["--format", "yolo"], "data.yaml cannot be read"),
     ],

@@ -7,9 +7,14 @@ from pathlib import Path
 
 from centernet2.errors import UserError
 
-__all__ = ["files_of_split"]
+__all__ = ["files_of_split", "has_split"]
 
 _FOLDERS = {"val": ("val", "valid", "validation")}
+
+
+def has_split(root: Path, split: str) -> bool:
+    """Whether a data set has a sub-folder for a split."""
+    return any(folder.is_dir() for folder in _folders(root, split))
 
 
 def files_of_split(root: Path, split: str, files: Iterable[Path]) -> list[Path]:
@@ -24,18 +29,21 @@ def files_of_split(root: Path, split: str, files: Iterable[Path]) -> list[Path]:
     Raises:
         UserError: there are none.
     """
-    folders = [root / name for name in _FOLDERS.get(split, (split,))]
-    parts = [folder for folder in folders if folder.is_dir()]
-    if parts:
-        found = [path for path in files if _is_below(path, parts)]
+    folders = _folders(root, split)
+    if has_split(root, split):
+        found = [path for path in files if _is_below(path, folders)]
     elif split == "train":
-        others = [root / name for name in (*_FOLDERS["val"], "test")]
+        others = [*_folders(root, "val"), *_folders(root, "test")]
         found = [path for path in files if not _is_below(path, others)]
     else:
         raise UserError(f"There is no folder {folders[0]} with the files of '{split}'.")
     if not found:
         raise UserError(f"{root} has no annotation files in '{split}'.")
     return found
+
+
+def _folders(root: Path, split: str) -> list[Path]:
+    return [root / name for name in _FOLDERS.get(split, (split,))]
 
 
 def _is_below(path: Path, folders: list[Path]) -> bool:

@@ -9,10 +9,13 @@ from typing import Any
 from xml.etree import ElementTree
 
 from centernet2.data.converters.images import agreed_size, find_image, relative_name
+from centernet2.data.converters.lines import read_lines
 from centernet2.data.converters.splits import files_of_split
 from centernet2.errors import UserError
 
-__all__ = ["convert_voc"]
+__all__ = ["LISTS", "convert_voc"]
+
+LISTS = "ImageSets/Main"  # folder of the lists of images of each split
 
 
 def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
@@ -70,19 +73,18 @@ def convert_voc(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
 
 
 def _members(root: Path, split: str, files: list[Path]) -> list[Path]:
-    listing = root / "ImageSets" / "Main" / f"{split}.txt"
+    listing = root / LISTS / f"{split}.txt"
     if not listing.parent.is_dir():
         return files_of_split(root, split, files)
     if not listing.is_file():
         raise UserError(f"There is no {listing} that lists the images of '{split}'.")
     stems = {path.stem: path for path in files}
     members = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
-        if line.strip():
-            stem, first = line.strip(), line.split()[0]  # some lists have a number after the name
-            if stem not in stems and first not in stems:
-                raise UserError(f"{listing}, line {number}: there is no {first}.xml in {root}.")
-            members.append(stems[stem if stem in stems else first])
+    for where, line in read_lines(listing):
+        first = line.split()[0]  # some lists have a number after the name
+        if line not in stems and first not in stems:
+            raise UserError(f"{where}: there is no {first}.xml in {root}.")
+        members.append(stems[line if line in stems else first])
     return members
 
 

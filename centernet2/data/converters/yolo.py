@@ -1,8 +1,4 @@
-"""YOLO's text files: a ``data.yaml``, folders of images, and a label file for each image.
-
-A parser of our own: it takes boxes and polygons, keeps images without objects, and its messages
-name the file and line.
-"""
+"""YOLO's text files: a ``data.yaml``, folders of images, and a label file for each image."""
 
 from __future__ import annotations
 
@@ -13,43 +9,46 @@ from pathlib import Path
 from typing import Any
 
 from centernet2.data.converters.images import image_size, relative_name
+from centernet2.data.converters.lines import read_lines
 from centernet2.errors import UserError
 from centernet2.yaml_file import parse_yaml
 
-__all__ = ["convert_yolo"]
+__all__ = ["convert_yolo", "description_file", "read_description"]
 
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
+def convert_yolo(source: str | os.PathLike[str], split: str) -> dict[str, Any]:
     """Read a split of a data set in YOLO's format.
 
     Args:
-        folder: with ``data.yaml``, which has ``names`` and, for each split, a folder of images, a
-            list of folders or a text file that lists images. Labels are found as YOLO finds them:
-            ``labels`` in place of the last ``images`` in a path, and ``.txt`` as suffix.
+        source: its description, or the folder of ``data.yaml``. The description has ``names`` and,
+            for each split, a folder of images, a list of folders or a text file that lists images.
+            Labels are found as YOLO finds them: ``labels`` in place of the last ``images`` in a
+            path, and ``.txt`` as suffix.
         split: "train", "val" or "test".
 
     Returns:
         COCO's format: category ids are the class numbers plus 1, boxes and polygons in pixels of
-        the upright image, file names relative to ``folder``.
+        the upright image, file names relative to the folder of the description.
 
     Raises:
         UserError: naming the file and line of a mistake.
     """
-    root = Path(folder)
-    description = _description(root / "data.yaml")
-    names = _names(root / "data.yaml", description)
+    file = description_file(source)
+    root = file.parent
+    description = read_description(file)
+    names = _names(file, description)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    for path in sorted(set(_images(root, description, split))):
+    for path in sorted(set(_images(file, description, split))):
         width, height = image_size(path)
         number = len(images) + 1
         name = relative_name(root, path)
         images.append({"id": number, "file_name": name, "width": width, "height": height})
         for label, where, values in _labels(_label_file(path)):
             if label not in names:
-                raise UserError(f"{where}: class {label} is not in the names of data.yaml.")
+                raise UserError(f"{where}: class {label} is not in the names of {file.name}.")
             annotations.append(
                 {
                     "id": len(annotations) + 1,
@@ -60,12 +59,23 @@ def convert_yolo(folder: str | os.PathLike[str], split: str) -> dict[str, Any]:
                 }
             )
     if not images:
-        raise UserError(f"{root / 'data.yaml'}: there are no images in '{split}'.")
+        raise UserError(f"{file}: there are no images in '{split}'.")
     categories = [{"id": label + 1, "name": names[label]} for label in sorted(names)]
     return {"images": images, "annotations": annotations, "categories": categories}
 
 
-def _description(path: Path) -> dict[str, Any]:
+def description_file(source: str | os.PathLike[str]) -> Path:
+    """``source`` itself, or ``data.yaml`` if it is a folder."""
+    path = Path(source)
+    return path / "data.yaml" if path.is_dir() else path
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """The mapping that a description holds.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
     try:
         loaded = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
@@ -86,27 +96,29 @@ def _names(path: Path, description: dict[str, Any]) -> dict[int, str]:
     return {number: str(name) for number, name in names.items()}
 
 
-def _images(root: Path, description: dict[str, Any], split: str) -> Iterator[Path]:
-    entries = description.get(split)
+def _images(file: Path, description: dict[str, Any], split: str) -> Iterator[Path]:
+    root, entries = file.parent, description.get(split)
     if not entries:
-        raise UserError(f"{root / 'data.yaml'} has no '{split}'.")
+        raise UserError(f"{file} has no '{split}'.")
+    entries = entries if isinstance(entries, list) else [entries]
+    if not all(isinstance(entry, str) for entry in entries):
+        raise UserError(f"{file}: '{split}' is {entries[0]!r:.60}, not a folder or a list of them.")
     # "path" is often that of the machine which wrote the file: the folder itself is tried as well.
     # Some exports write "../train/images" for a folder that lies beside data.yaml.
     bases = [root / str(description.get("path") or ""), root]
-    for entry in [entries] if isinstance(entries, str) else entries:
+    for entry in entries:
         places = [base / name for name in (entry, entry.removeprefix("../")) for base in bases]
         found = next((place for place in places if place.exists()), None)
         if found is None:
-            raise UserError(f"{root / 'data.yaml'}: '{split}' names {entry}, which is not there.")
+            raise UserError(f"{file}: '{split}' names {entry}, which is not there.")
         if found.is_dir():
             yield from (p for p in found.rglob("*") if p.suffix.lower() in _SUFFIXES)
             continue
-        for number, line in enumerate(found.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                path = found.parent / line.strip()
-                if not path.is_file():
-                    raise UserError(f"{found}, line {number}: there is no image {path}.")
-                yield path
+        for where, line in read_lines(found):
+            path = found.parent / line
+            if not path.is_file():
+                raise UserError(f"{where}: there is no image {path}.")
+            yield path
 
 
 def _label_file(image: Path) -> Path:
@@ -120,14 +132,11 @@ def _label_file(image: Path) -> Path:
 def _labels(path: Path) -> Iterator[tuple[int, str, list[float]]]:
     if not path.is_file():  # an image without objects
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}, line {number}"
+    for where, line in read_lines(path):
         try:
             label, *values = (float(word) for word in line.split())
         except ValueError as error:
-            raise UserError(f"{where}: '{line.strip()}' is not a row of numbers.") from error
+            raise UserError(f"{where}: '{line}' is not a row of numbers.") from error
         if len(values) != 4 and (len(values) < 6 or len(values) % 2):
             raise UserError(
                 f"{where}: {len(values)} numbers after the class; a box has 4 (centre, width and "
@@ -135,7 +144,7 @@ def _labels(path: Path) -> Iterator[tuple[int, str, list[float]]]:
             )
         if not all(0 <= value <= 1 for value in values) or not label.is_integer():
             raise UserError(
-                f"{where}: '{line.strip()}' must be a class number and parts of the image's width "
+                f"{where}: '{line}' must be a class number and parts of the image's width "
                 "and height, 0 to 1."
             )
         yield int(label), where, values
