@@ -4,6 +4,7 @@
     python tools/report_tables.py glyphs                    # both tables on the long-tailed glyphs
     python tools/report_tables.py bccd --table 1            # Table 1 on blood cells
     python tools/report_tables.py glyphs --table 2 --seeds 1 2 3 --workers 8 --iterations 3000
+    python tools/report_tables.py glyphs --only LVIS_CenterNet2_R50_1x --iterations 1200
     python tools/report_tables.py glyphs --print-only       # the rows that are trained so far
 
 Each row is the config of that row, as it is used for COCO and LVIS, with the same overrides for all
@@ -181,7 +182,11 @@ def main(arguments: list[str] | None = None) -> int:
     miniature = MINIATURES[options.data]
     iterations = options.iterations or miniature.iterations
     folder = options.output / f"{options.data}_{iterations}"
-    tables = {t: miniature.tables[t] for t in options.table or sorted(miniature.tables)}
+    tables = {
+        number: tuple(r for r in rows if not options.only or Path(r.config).name in options.only)
+        for number, rows in sorted(miniature.tables.items())
+        if not options.table or number in options.table
+    }
     if not options.print_only:
         jobs = [
             (row.config, seed)
@@ -191,6 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
         if not train_all(jobs, miniature, iterations, folder, options):
             return 1
     for number, rows in tables.items():
+        if not rows:
+            continue
         print(f"\nTable {number}, {options.data}, {iterations} iterations, mean ± std over seeds\n")
         print(table(rows, miniature.metrics, folder, options.seeds))
     return 0
@@ -203,6 +210,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("data", choices=sorted(MINIATURES))
     parser.add_argument("--table", type=int, nargs="+", choices=(1, 2), help="default: all")
+    parser.add_argument("--only", nargs="+", metavar="CONFIG", help="rows of these configs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--iterations", type=int, help="default: what two CPU cores can do")
     parser.add_argument("--workers", type=int, default=2, help="trainings at the same time")
@@ -210,9 +218,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=REPO / "output" / "report_tables")
     parser.add_argument("--print-only", action="store_true", help="train nothing")
     options = parser.parse_args(arguments)
-    missing = set(options.table or ()) - set(MINIATURES[options.data].tables)
+    tables = MINIATURES[options.data].tables
+    missing = set(options.table or ()) - set(tables)
     if missing:
         parser.error(f"{options.data} is not long-tailed: there is no Table 2 of it")
+    names = {Path(row.config).name for rows in tables.values() for row in rows}
+    unknown = sorted(set(options.only or ()) - names)
+    if unknown:
+        parser.error(f"no row has the config {unknown[0]}: they are {', '.join(sorted(names))}")
     if options.iterations is not None and options.iterations < 10:
         parser.error("--iterations must be at least 10: the rate falls twice")
     return options

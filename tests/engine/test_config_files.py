@@ -143,9 +143,7 @@ def test_yaml_that_builds_objects_is_refused(
     path = written(tmp_path, '!!python/object/apply:os.system ["touch pwned"]\n')
     if in_base:
         path = written(tmp_path, "_BASE_: run.yaml\n", "child.yaml")
-    with pytest.raises(
-        UserError, match=r"run\.yaml: refused, because it asks to build Python"
-    ):
+    with pytest.raises(UserError, match=r"run\.yaml: refused, because it asks to build Python"):
         build_cfg(path)
     assert not (tmp_path / "pwned").exists()
 

@@ -94,10 +94,24 @@ def test_finished_runs_are_not_repeated(tmp_path, capsys, monkeypatch):
     assert "| CenterNet2-agnostic | 50.0 |" in printed
 
 
+def test_rows_are_chosen_by_their_configs(tmp_path, capsys):
+    write_result(tmp_path / "glyphs_400", "LVIS_CenterNet2_R50_Fed_1x", 1, **dict.fromkeys(
+        MINIATURES["glyphs"].metrics, 17.0))  # fmt: skip
+    arguments = ["glyphs", "--print-only", "--only", "LVIS_CenterNet2_R50_Fed_1x"]
+    assert report_tables.main([*arguments, "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "Table 1" not in printed
+    assert "| CenterNet2-agn. | FedLoss | 17.0 | 17.0 | 17.0 | 17.0 | 1 |" in printed
+    assert "CascadeRCNN" not in printed
+
+
 def test_mistakes_are_told_in_a_sentence(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         report_tables.main(["bccd", "--table", "2"])
     assert "there is no Table 2" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        report_tables.main(["bccd", "--only", "LVIS_CenterNet2_R50_1x"])
+    assert "no row has the config LVIS_CenterNet2_R50_1x" in capsys.readouterr().err
     monkeypatch.setattr(report_tables, "WEIGHTS", tmp_path / "absent.pth")
     assert report_tables.main(["bccd", "--output", str(tmp_path)]) == 1
     assert "fetch_mobilenetv2_weights.py" in capsys.readouterr().err
