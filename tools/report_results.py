@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Report on detections in a COCO results file.
 
-python tools/report_results.py results.json --annotations val.json --output report/
+python tools/report_results.py results.json --annotations val.json --output report/ --images val/
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from centernet2.errors import UserError
 from centernet2.evaluation.report import write_report
+from centernet2.inference.cases import draw_case
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -21,11 +22,19 @@ def main(arguments: list[str] | None = None) -> int:
         The exit status.
     """
     parser = argparse.ArgumentParser(description="Report on detections in a COCO results file.")
-    parser.add_argument("results", type=Path, help="COCO results file")
-    parser.add_argument("--annotations", type=Path, required=True, help="COCO annotation file")
+    parser.add_argument("results", type=Path, help="COCO or LVIS results file")
+    parser.add_argument(
+        "--annotations", type=Path, required=True, help="COCO or LVIS annotation file"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the report")
     parser.add_argument(
-        "--score-threshold", type=float, default=0.3, help="of the confusion matrix (0.3)"
+        "--images", type=Path, help="folder of the images: draws the best and the worst of them"
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=float,
+        default=0.3,
+        help="of the confusion matrix, the images and what is called confident (0.3)",
     )
     options = parser.parse_args(arguments)
     try:
@@ -34,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
             options.annotations,
             options.output,
             score_threshold=options.score_threshold,
+            images=options.images,
+            draw=draw_case,
         )
     except UserError as error:
         print(error, file=sys.stderr)

@@ -17,26 +17,36 @@ from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_test_sets
 from centernet2.engine.trainer import Trainer
 from centernet2.errors import UserError
-from centernet2.evaluation.report import write_report
+from centernet2.evaluation.coco import CocoEvaluator, LvisEvaluator
+from centernet2.evaluation.report import Draw, write_report
 
 __all__ = ["evaluate_checkpoint"]
 
 logger = logging.getLogger(__name__)
 
+_RESULTS = {"coco": CocoEvaluator.RESULTS, "lvis": LvisEvaluator.RESULTS}
+
 
 def evaluate_checkpoint(
-    cfg: CfgNode, resume: bool = False, trainer: type[Trainer] = Trainer
+    cfg: CfgNode,
+    resume: bool = False,
+    trainer: type[Trainer] = Trainer,
+    *,
+    config_file: str = "",
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on DATASETS.TEST and write OUTPUT_DIR's ``metrics_eval.json``.
 
-    With TEST.REPORT each data set in COCO's format gets a report beside its results; where none
-    can be made a warning says why, and the metrics stand.
+    With TEST.REPORT each data set gets a report beside its results; where none can be made a
+    warning says why, and the metrics stand.
 
     Args:
         cfg: MODEL.WEIGHTS names the checkpoint. One of a run with SOLVER.EMA.ENABLED holds the
             moving average as its weights.
         resume: take the last checkpoint of OUTPUT_DIR instead, if there is one.
         trainer: whose ``build_model`` and ``test`` are used.
+        config_file: named in the reports.
+        draw: draws the reports' best and worst images; None: they have none.
 
     Returns:
         See :meth:`Trainer.test`.
@@ -62,19 +72,27 @@ def evaluate_checkpoint(
         with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:
             json.dump({"weights": weights, "results": results}, file, indent=2)
         if cfg.TEST.REPORT:
+            about = {"config": config_file or "defaults", "weights": weights}
             for name in cfg.DATASETS.TEST:
-                _report(cfg, name, weights)
+                _report(name, Path(cfg.OUTPUT_DIR, "inference", name), about, draw)
     return results
 
 
-def _report(cfg: CfgNode, name: str, weights: str) -> None:
+def _report(name: str, folder: Path, about: dict[str, str], draw: Draw | None) -> None:
     metadata = MetadataCatalog.get(name)
-    folder = Path(cfg.OUTPUT_DIR, "inference", name)
-    results = folder / "coco_instances_results.json"
-    if metadata.get("evaluator_type", "coco") != "coco" or not results.is_file():
+    results = folder / _RESULTS.get(metadata.get("evaluator_type", "coco"), "")
+    if not results.is_file():
         return
+    root = metadata.get("image_root")
     try:
-        write_report(results, Path(metadata.json_file), folder, weights=weights)
+        write_report(
+            results,
+            Path(metadata.json_file),
+            folder,
+            about={"data set": name, **about},
+            images=Path(root) if root else None,
+            draw=draw,
+        )
     except Exception as error:  # the metrics are on the disk: nothing here may end the run
         logger.warning("No report on %s: %s: %s", name, type(error).__name__, error)
     else:

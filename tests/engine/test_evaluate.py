@@ -42,7 +42,7 @@ def test_the_report_lies_beside_the_results(case):
     evaluate.evaluate_checkpoint(cfg, trainer=trainer)
     report = json.loads((folder / "report.json").read_text())
     assert report["metrics"]["box"]["AP"] == pytest.approx(100)
-    assert report["weights"] == "some.pth"
+    assert report["about"]["weights"] == "some.pth"
 
 
 def test_a_key_turns_it_off(case):

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import math
-from collections import Counter
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import detectron2
+import torch
 from rich.console import Console
 from rich.table import Table
 
-from centernet2.evaluation.report import page, plots
+from centernet2.evaluation.report import page
 from centernet2.evaluation.report.calibration import calibrate
-from centernet2.evaluation.report.files import load_files
-from centernet2.evaluation.report.matching import HIT, IGNORED, match
-from centernet2.evaluation.report.precision import (
-    COCO_IOUS,
-    FALSE_DISCOVERY_IOUS,
-    false_discovery,
-    mean_valid,
-    precisions,
-)
+from centernet2.evaluation.report.figures import TaskFigures, class_rows, measure
+from centernet2.evaluation.report.files import Detections, load_files
+from centernet2.evaluation.report.pictures import Draw, DrawnImage, draw_images
+from centernet2.evaluation.report.ranking import best_and_worst, score_images
+from centernet2.evaluation.report.sections import data_section, figure_sections, image_section
+from centernet2.version import __version__
 
 __all__ = ["write_report"]
+
+_DRAWN = 6  # of the best images, and of the worst
 
 
 def write_report(
@@ -35,17 +37,21 @@ def write_report(
     output: Path,
     *,
     score_threshold: float = 0.3,
-    weights: str = "",
+    about: Mapping[str, str] | None = None,
+    images: Path | None = None,
+    draw: Draw | None = None,
 ) -> dict[str, Any]:
-    """Write ``report.html``, ``report.json`` and ``per_class.csv``.
+    """Write ``report.html``, ``report.json``, ``metrics.csv`` and ``per_class.csv``.
 
     Args:
         results: COCO results file of boxes, with masks or without.
-        annotations: COCO annotation file.
+        annotations: COCO or LVIS annotation file.
         output: folder, made if need be.
-        score_threshold: lowest score that counts in the confusion matrix and the second column of
-            the errors.
-        weights: named on the page.
+        score_threshold: lowest score that counts in the confusion matrix, the scores of images and
+            wherever errors are called confident.
+        about: facts that the page names, such as the weights.
+        images: folder that the annotations' file names are relative to.
+        draw: draws the best and the worst images; None: neither is shown.
 
     Returns:
         What ``report.json`` holds; a figure that is not defined is None.
@@ -54,108 +60,94 @@ def write_report(
         UserError: see :func:`centernet2.evaluation.report.files.load_files`.
     """
     data = load_files(results, annotations)
-    names = data.names
-    objects = [o for o in data.truth["annotations"] if not o["iscrowd"]]
-
-    curves, recall = precisions(data, COCO_IOUS)
-    headline = {"box": _headline(curves, recall)}
+    tasks = {"box": measure(data, "bbox", score_threshold)}
     if data.masks:
-        headline["mask"] = _headline(*precisions(data, COCO_IOUS, "segm"))
-    rates = false_discovery(precisions(data, FALSE_DISCOVERY_IOUS)[0])
-    matches = match(data)
-    counted = matches.kind != IGNORED
-    calibration = calibrate(matches.score[counted], matches.kind[counted] == HIT)
-
-    objects_of = Counter(o["category_id"] for o in objects)
-    per_class = [
-        {
-            "name": category["name"],
-            "objects": objects_of[category["id"]],
-            "AP": mean_valid(curves[:, :, k, 0]),
-            "AP50": mean_valid(curves[0, :, k, 0]),
-            "AR100": mean_valid(recall[:, k, 0]),
-        }
-        for k, category in enumerate(data.categories)
-    ]
-    every, confident = matches.errors(), matches.errors(score_threshold)
-    errors = {kind: [every[kind], confident[kind]] for kind in every}
-    confusion = matches.confusion(len(names), score_threshold)
+        tasks["mask"] = measure(data, "segm", score_threshold)
+    rows = class_rows(data, tasks, score_threshold)
     counts = {
         "images": len(data.truth["images"]),
-        "objects": len(objects),
+        "objects": len(tasks["box"].matches.object_label),
         "detections": len(data.found),
     }
-    report = {
-        **counts,
-        "weights": weights,
-        "metrics": headline,
-        "false_discovery": rates,
-        "calibration_error": calibration.error,
-        "score_threshold": score_threshold,
-        "errors": {k: {"all": a, "above_threshold": b} for k, (a, b) in errors.items()},
-        "per_class": per_class,
-    }
+    facts = {"results": str(results), "annotations": str(annotations), **(about or {})}
+    facts.update(_circumstances())
+    drawn, problems = _drawn(data, tasks["box"], score_threshold, images, draw)
 
-    columns = list(headline["box"])
-    rows = [[task, *values.values()] for task, values in headline.items()]
     sections = {
-        "Data": [
-            page.table(list(counts), [list(counts.values())]),
-            f'<p class="note">{escape(str(annotations))}<br/>{escape(weights)}</p>',
-        ],
-        "Average precision, %": [page.table(["", *columns], rows)],
-        "False discovery rate, 1 - AP at IoU 0.05 to 0.50, %": [
-            page.table(list(rates), [list(rates.values())])
-        ],
-        "Precision over recall, mean of classes": [
-            page.figure(
-                plots.plot_precision(curves[..., 0], COCO_IOUS.tolist()), "precision over recall"
-            )
-        ],
-        f"Errors at IoU 0.5: all detections, and those of score {score_threshold:g} and more": [
-            page.table(["kind", "all", "confident"], [[k, *v] for k, v in errors.items()])
-        ],
-        f"Confusion at IoU 0.5 and score {score_threshold:g}, % of the row": [
-            '<div class="wide">'
-            + page.figure(plots.plot_confusion(confusion, names), "confusion matrix")
-            + "</div>"
-        ],
-        f"Calibration: expected error {page.text(100 * calibration.error)} %": [
-            page.figure(plots.plot_calibration(calibration), "reliability diagram")
-        ],
-        "Classes": [
-            page.table(list(per_class[0]), [list(c.values()) for c in per_class], sortable=True)
-            if per_class
-            else "<p>None.</p>"
-        ],
+        **data_section(counts, facts),
+        **figure_sections(data, tasks, rows, score_threshold),
+        **image_section(drawn, problems, score_threshold),
     }
+    report = _defined(
+        {
+            **counts,
+            "about": facts,
+            "metrics": {task: f.headline for task, f in tasks.items()},
+            "false_discovery": {task: f.false_discovery for task, f in tasks.items()},
+            "score_threshold": score_threshold,
+            "errors": {task: f.errors for task, f in tasks.items()},
+            "sizes": {task: f.sizes for task, f in tasks.items()},
+            "calibration_error": calibrate(*tasks["box"].matches.correctness()).error,
+            "per_class": rows,
+            "image_scores": {
+                heading: [{"file_name": i.file_name, **asdict(i.score)} for i in chosen]
+                for heading, chosen in drawn.items()
+            },
+        }
+    )
     output.mkdir(parents=True, exist_ok=True)
     html = page.page(f"Evaluation of {results.name}", sections)
     (output / "report.html").write_text(html, encoding="utf-8")
-    defined = _defined(report)
-    (output / "report.json").write_text(json.dumps(defined, indent=2), encoding="utf-8")
-    with open(output / "per_class.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ["name", "objects", "AP", "AP50", "AR100"])
-        writer.writeheader()
-        writer.writerows(defined["per_class"])
-    _print(columns, rows)
-    return defined
+    (output / "report.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+    _write_csv(output / "per_class.csv", list(rows[0]) if rows else ["name"], report["per_class"])
+    _write_csv(output / "metrics.csv", ["task", "group", "metric", "value"], _metrics(report))
+    _print(report)
+    return report
 
 
-def _headline(curves: Any, recall: Any) -> dict[str, float]:
-    half, strict = int(np.argmin(abs(COCO_IOUS - 0.5))), int(np.argmin(abs(COCO_IOUS - 0.75)))
-    return {
-        "AP": mean_valid(curves[..., 0]),
-        "AP50": mean_valid(curves[half, ..., 0]),
-        "AP75": mean_valid(curves[strict, ..., 0]),
-        "APs": mean_valid(curves[..., 1]),
-        "APm": mean_valid(curves[..., 2]),
-        "APl": mean_valid(curves[..., 3]),
-        "AR100": mean_valid(recall[..., 0]),
-        "ARs": mean_valid(recall[..., 1]),
-        "ARm": mean_valid(recall[..., 2]),
-        "ARl": mean_valid(recall[..., 3]),
+def _circumstances() -> dict[str, str]:
+    versions = {
+        "CenterNet2": __version__,
+        "PyTorch": torch.__version__,
+        "Detectron2": detectron2.__version__,
     }
+    for name in ("hotcoco", "pycocotools"):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {
+        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _drawn(
+    data: Detections, boxes: TaskFigures, threshold: float, folder: Path | None, draw: Draw | None
+) -> tuple[dict[str, list[DrawnImage]], list[str]]:
+    if folder is None or draw is None:
+        return {}, []
+    best, worst = best_and_worst(score_images(boxes.matches, threshold))
+    options: dict[str, Any] = {"threshold": threshold, "count": _DRAWN}
+    low, problems = draw_images(data, worst, folder, draw, **options)
+    shown = [image.score.image_id for image in low]
+    high, more = draw_images(data, best, folder, draw, **options, without=shown)
+    return {"Worst": low, "Best": high}, list(dict.fromkeys(problems + more))
+
+
+def _metrics(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every figure of a whole task as a row."""
+    for task, metrics in report["metrics"].items():
+        groups = {"average precision": metrics, "false discovery": report["false_discovery"][task]}
+        for kind, values in report["errors"][task].items():
+            groups[f"errors: {kind}"] = values
+        for row in report["sizes"][task]:
+            end = "" if row["to"] is None else f"{row['to']:g}"
+            groups[f"side {row['from']:g}-{end}"] = {k: row[k] for k in list(row)[2:]}
+        for group, values in groups.items():
+            for metric, value in values.items():
+                yield {"task": task, "group": group, "metric": metric, "value": value}
 
 
 def _defined(value: Any) -> Any:
@@ -167,8 +159,18 @@ def _defined(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _print(columns: list[str], rows: list[list[Any]]) -> None:
-    table = Table("", *columns)
-    for row in rows:
-        table.add_row(*(page.text(cell) for cell in row))
-    Console().print(table)
+def _write_csv(path: Path, columns: Sequence[str], rows: Any) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    console = Console()
+    for figures in (report["metrics"], report["false_discovery"]):
+        table = Table("", *next(iter(figures.values())))
+        for task, values in figures.items():
+            cells = ("–" if value is None else page.text(value) for value in values.values())
+            table.add_row(task, *cells)
+        console.print(table)

@@ -49,6 +49,9 @@ def check_truth(file: object, truth: Mapping[str, Any]) -> None:
         _demand(file, where, {"iscrowd": 0, **entry}, "iscrowd", lambda v: v in (0, 1), "0 or 1")
         if entry.get("segmentation"):
             masked.append((i, entry))
+            for side in ("height", "width"):
+                image = images[entry["image_id"]]
+                _demand(file, f"image {image['id']}", image, side, _is_side, "a positive integer")
             shape = entry["segmentation"]
             if not isinstance(shape, dict) and not _is_polygons(shape):
                 problem = "it must be a list of polygons or a run-length encoding"
@@ -133,6 +136,10 @@ def _brief(value: object) -> str:
 
 def _is_integer(value: object) -> bool:
     return type(value) is int
+
+
+def _is_side(value: Any) -> bool:
+    return _is_integer(value) and value > 0
 
 
 def _is_finite(value: Any) -> bool:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from pycocotools import mask as mask_api
 
 from centernet2.evaluation.report.files import Detections
+from centernet2.evaluation.report.masks import encode_mask
 
 __all__ = ["ERROR_KINDS", "HIT", "IGNORED", "Matches", "match"]
 
@@ -52,11 +53,30 @@ class Matches:
     object_image: Integers
     object_label: Integers
 
+    def correctness(self) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Scores of the detections that are not ignored, and whether they are true positives."""
+        counted = self.kind != IGNORED
+        return self.score[counted], self.kind[counted] == HIT
+
+    def labels_of_errors(self, threshold: float = -np.inf) -> dict[str, Integers]:
+        """Classes of the errors of each kind by detections of such scores, and of missed objects.
+
+        The class is the detection's; that of a missed object is its own.
+        """
+        kept = self.score >= threshold
+        labels = {n: self.label[kept & (self.kind == i)] for i, n in enumerate(ERROR_KINDS)}
+        return {**labels, "missed": self.object_label[self.missed(threshold)]}
+
     def errors(self, threshold: float = -np.inf) -> dict[str, int]:
-        """Number of errors of each kind, and of missed objects, by detections of such scores."""
-        kinds = self.kind[self.score >= threshold]
-        counts = {name: int((kinds == i).sum()) for i, name in enumerate(ERROR_KINDS)}
-        return {**counts, "missed": int(self.missed(threshold).sum())}
+        """Number of errors of each kind, and of missed objects, by detections of such scores.
+
+        "false positives" are all errors, "false negatives" all objects without a true positive.
+        """
+        counts = {kind: len(labels) for kind, labels in self.labels_of_errors(threshold).items()}
+        hits = int(((self.score >= threshold) & (self.kind == HIT)).sum())
+        counts["false positives"] = sum(counts[kind] for kind in ERROR_KINDS)
+        counts["false negatives"] = len(self.object_label) - hits
+        return counts
 
     def missed(self, threshold: float = -np.inf) -> npt.NDArray[np.bool_]:
         """``(G,)`` objects that are neither found nor the target of an error."""
@@ -158,7 +178,9 @@ class _Side:
         else:
             self.regions = np.empty(len(records), dtype=object)
             for i, record in enumerate(records):
-                self.regions[i] = _encoded(record["segmentation"], images[self.image[i]])
+                image = images[self.image[i]]
+                shape = encode_mask(record["segmentation"], image["height"], image["width"])
+                self.regions[i] = shape
         self.keep(np.lexsort((-self.score, self.image)))
 
     def keep(self, chosen: npt.NDArray[Any]) -> None:
@@ -169,13 +191,6 @@ class _Side:
 
     def slice(self, image: int) -> slice:
         return slice(int(self._starts[image]), int(self._starts[image + 1]))
-
-
-def _encoded(shape: Any, image: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(shape, dict) and isinstance(shape["counts"], (str, bytes)):
-        return shape
-    code = mask_api.frPyObjects(shape, image["height"], image["width"])
-    return mask_api.merge(code) if isinstance(code, list) else code
 
 
 def _counted(every: _Side, data: Detections, images: Sequence[Any]) -> npt.NDArray[np.bool_]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-__all__ = ["figure", "page", "table"]
+__all__ = ["facts", "figure", "lines", "page", "row", "table", "text"]
 
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#222}
@@ -16,7 +16,11 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}
 table.sort th{cursor:pointer;text-decoration:underline dotted}
-img{max-width:100%;height:auto}p.note{color:#555}td{overflow-wrap:anywhere}
+figure{margin:1rem 0}figcaption{color:#555;font-size:.9em;overflow-wrap:anywhere}
+img{max-width:100%;height:auto;display:block}p.note{color:#555}
+.row{display:flex;flex-wrap:wrap;gap:1rem}.row figure{flex:1 1 22rem;min-width:0;margin:0}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:1rem 0}
+dt{color:#555}dd{margin:0;overflow-wrap:anywhere}
 """
 _SCRIPT = """
 document.querySelectorAll("table.sort th").forEach((th,c)=>th.onclick=()=>{
@@ -49,10 +53,32 @@ def table(
     )
 
 
-def figure(png: bytes, description: str) -> str:
-    """HTML of a picture that travels inside the page."""
-    data = base64.b64encode(png).decode("ascii")
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(description)}"/>'
+def facts(values: Mapping[str, str]) -> str:
+    """HTML of names and texts, a line for each that has a text."""
+    rows = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+        for name, value in values.items()
+        if value
+    )
+    return f"<dl>{rows}</dl>"
+
+
+def lines(texts: Iterable[str]) -> str:
+    """HTML of a list."""
+    return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
+
+
+def figure(picture: bytes, description: str, caption: str = "", kind: str = "png") -> str:
+    """HTML of a picture that travels inside the page, with a caption if it has a text."""
+    data = base64.b64encode(picture).decode("ascii")
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    image = f'<img src="data:image/{kind};base64,{data}" alt="{escape(description)}"/>'
+    return f'<figure><div class="wide">{image}</div>{below}</figure>'
+
+
+def row(figures: Iterable[str]) -> str:
+    """HTML of figures side by side where the window is wide enough."""
+    return f'<div class="row">{"".join(figures)}</div>'
 
 
 def page(title: str, sections: Mapping[str, Sequence[str]]) -> str:

@@ -1,9 +1,9 @@
-"""The report's figures, legible with one class and with a thousand."""
+"""The report's figures of a whole data set, legible with one class and with a thousand."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,19 @@ from matplotlib.figure import Figure
 
 from centernet2.evaluation.report.calibration import Calibration
 
-__all__ = ["plot_calibration", "plot_confusion", "plot_precision"]
+__all__ = [
+    "RECALLS",
+    "plot_calibration",
+    "plot_confusion",
+    "plot_precision",
+    "plot_sizes",
+    "png",
+    "short",
+]
 
 MOST_CLASSES = 20
 MOST_LETTERS = 18
+RECALLS = np.linspace(0, 1, 101)
 
 
 def plot_precision(precision: npt.NDArray[np.float64], ious: Sequence[float]) -> bytes:
@@ -31,17 +40,42 @@ def plot_precision(precision: npt.NDArray[np.float64], ious: Sequence[float]) ->
     for iou, color, values in zip(ious, colors, precision):
         valid = values[:, (values > -1).all(axis=0)]
         if valid.size:
-            line = valid.mean(axis=1)
-            axes.plot(
-                np.linspace(0, 1, 101), line, label=f"{iou:.2f}", color=colormaps["viridis"](color)
-            )
+            line, shade = valid.mean(axis=1), colormaps["viridis"](color)
+            axes.plot(RECALLS, line, label=f"{iou:.2f}", color=shade)
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.grid(alpha=0.25)
     if axes.lines:
         axes.legend(
             title="IoU", fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5)
         )
-    return _png(figure)
+    return png(figure)
+
+
+def plot_sizes(sizes: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
+    """PNG of AP by the size of objects, with the number of objects below it.
+
+    Args:
+        sizes: for each task the bins of :class:`centernet2.evaluation.report.figures.TaskFigures`,
+            those that are to be shown.
+    """
+    figure = Figure(figsize=(5, 4.4), layout="constrained", dpi=110)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    bins = next(iter(sizes.values()))
+    centres, width = np.arange(len(bins)), 0.85 / len(sizes)
+    for i, (task, rows) in enumerate(sizes.items()):
+        shift = (i - (len(sizes) - 1) / 2) * width
+        for key, color in (("AP50", f"C{i}"), ("AP", f"C{i}")):
+            values = np.nan_to_num([row[key] for row in rows])
+            alpha = 1 if key == "AP" else 0.35
+            top.bar(centres + shift, values, width, color=color, alpha=alpha, label=f"{task} {key}")
+    top.set(ylabel="%", ylim=(0, 100))
+    top.legend(fontsize=8, frameon=False, ncols=len(sizes), loc="upper left")
+    bottom.bar(centres, [row["objects"] for row in bins], 0.85, color="0.6")
+    bottom.set(xlabel="side of the object, pixels", ylabel="objects")
+    ends = [f"-{row['to']:g}" if row["to"] == row["to"] else " +" for row in bins]
+    bottom.set_xticks(centres, [f"{row['from']:g}{end}" for row, end in zip(bins, ends)])
+    bottom.tick_params(labelsize=8)
+    return png(figure)
 
 
 def plot_calibration(calibration: Calibration) -> bytes:
@@ -57,7 +91,7 @@ def plot_calibration(calibration: Calibration) -> bytes:
     bottom.set(xlabel="score", ylabel="detections", xlim=(0, 1))
     if calibration.counts.any():
         bottom.set_yscale("symlog", linthresh=1)
-    return _png(figure)
+    return png(figure)
 
 
 def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes:
@@ -76,7 +110,7 @@ def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes
     shown = np.append(shown, k)
     totals = counts.sum(axis=1, keepdims=True)
     percent = (100 * counts / np.maximum(totals, 1))[np.ix_(shown, shown)]
-    labels = [_short(n) for n in [*names, "background"]]
+    labels = [short(n) for n in [*names, "background"]]
     ticks = [labels[i] for i in shown]
     side = 2.6 + 0.34 * len(shown)
     figure = Figure(figsize=(side, side), layout="constrained", dpi=110)
@@ -91,15 +125,17 @@ def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes
     axes.set_xticks(range(len(shown)), ticks, rotation=90, fontsize=8)
     axes.set_yticks(range(len(shown)), ticks, fontsize=8)
     axes.set(xlabel="detected", ylabel="truth")
-    return _png(figure)
+    return png(figure)
 
 
-def _short(name: str) -> str:
+def short(name: str) -> str:
+    """A class name for a label: cut, and without meaning to matplotlib."""
     text = name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
     return text.replace("$", r"\$")  # else matplotlib reads it as mathematics
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()

@@ -129,16 +129,16 @@ def test_perfect_detections_have_no_errors(classes, tmp_path):
     found = [detection(i % 2, 0, 10 * i, 10, 9, 9, 1.0) for i in range(6)]
     result = report(tmp_path, truth, found)
     assert result["metrics"]["box"]["AP"] == pytest.approx(100)
-    assert result["false_discovery"]["FD"] == pytest.approx(0)
+    assert result["false_discovery"]["box"]["FD"] == pytest.approx(0)
     assert result["calibration_error"] == 0
-    assert all(v == {"all": 0, "above_threshold": 0} for v in result["errors"].values())
+    assert all(set(v.values()) == {0} for v in result["errors"]["box"].values())
 
 
 @pytest.mark.parametrize("objects", [[], [(0, 0, 1, 1, 20, 20, 0)]])
 def test_no_detections_and_no_objects_still_make_a_page(objects, tmp_path):
     result = report(tmp_path, make_truth(objects), [])
     assert result["metrics"]["box"]["AP"] == (0 if objects else None)
-    assert result["errors"]["missed"]["all"] == len(objects)
+    assert result["errors"]["box"]["missed"]["all"] == len(objects)
     assert (tmp_path / "out" / "per_class.csv").read_text().count("\n") == 3
     json.loads((tmp_path / "out" / "report.json").read_text(), parse_constant=pytest.fail)
 
@@ -168,8 +168,8 @@ def test_figures_of_real_data_are_those_of_pycocotools(shared_data, tmp_path):
     result = write_report(tmp_path / "dt.json", path, tmp_path)
     for ious, figure in (
         (np.linspace(0.5, 0.95, 10), result["metrics"]["box"]["AP"]),
-        (np.linspace(0.05, 0.5, 10), 100 - result["false_discovery"]["FD"]),
-        ([0.25], 100 - result["false_discovery"]["FD25"]),
+        (np.linspace(0.05, 0.5, 10), 100 - result["false_discovery"]["box"]["FD"]),
+        ([0.25], 100 - result["false_discovery"]["box"]["FD25"]),
     ):
         api = COCO(str(path))
         api.dataset.setdefault("info", {})

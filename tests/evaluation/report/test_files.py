@@ -148,6 +148,7 @@ def change(path: str, value: Any) -> Callable[[Any], None]:
         ("annotations.0.segmentation", "RLE", "annotation number 1 has the segmentation"),
         ("annotations.1.segmentation.counts", [1, 2], "annotation 2 .*do not add up"),
         ("annotations.1", 5, "annotations, number 2, is 5, not an object"),
+        ("images.0.height", None, "image 1 has the height None; it must be a positive integer"),
         ("images.1.id", 1, "two images have the id 1"),
         ("images.1.id", "a", "images has the id 'a'"),
         ("categories.1.id", 7, "two categories have the id 7"),
