@@ -8,11 +8,9 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
 from centernet2.data.datasets import register_custom
 from centernet2.data.datasets.coco_summary import CocoSummary, read_coco, summarize_coco
@@ -20,6 +18,8 @@ from centernet2.data.datasets.custom import CUSTOM_TRAIN, CUSTOM_VAL, require_fi
 from centernet2.data.datasets.split import split_coco
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checks import class_counts, set_num_classes
+from centernet2.engine.data_folder import is_source
+from centernet2.engine.once import once_a_machine
 from centernet2.errors import UserError
 
 __all__ = ["add_data_options", "data_overrides", "prepare_custom_data", "split_validation"]
@@ -36,20 +36,22 @@ def add_data_options(parser: argparse.ArgumentParser) -> None:
         "--data",
         nargs="+",
         metavar=("TRAIN.JSON", "IMAGE_FOLDER"),
-        help="train on these annotations in COCO's format and their images",
+        help="train on these annotations in COCO's format and their images; or one FOLDER or "
+        "data.yaml: a data set in COCO's, YOLO's, Pascal VOC's or LabelMe's format",
     )
     parser.add_argument(
         "--val",
         nargs="+",
         metavar=("VAL.JSON", "IMAGE_FOLDER"),
-        help="evaluate on these; without it a part of --data is kept for that",
+        help="evaluate on these; without it on the validation part of --data, or a part of it that "
+        "is kept for that",
     )
     parser.add_argument(
         "--val-fraction",
         type=float,
         default=0.2,
         metavar="PART",
-        help="part of the images of --data to keep for validation where there is no --val "
+        help="part of the images of --data to keep for validation where there are no others "
         "(default 0.2; 0: train on all)",
     )
 
@@ -69,12 +71,9 @@ def data_overrides(args: argparse.Namespace) -> tuple[list[str], list[str]]:
     for option, values, key in (("--data", args.data, "TRAIN"), ("--val", args.val, "VAL")):
         if not values:
             continue
-        if os.path.isdir(values[0]):
-            raise UserError(
-                f"{option} {values[0]} is a folder; it takes a JSON file in COCO's format and an "
-                "image folder (datasets/convert.py writes that file for YOLO's and Pascal VOC's "
-                "formats)."
-            )
+        if is_source(values[0]):  # its files are found once OUTPUT_DIR is known
+            written += values[1:]
+            continue
         if len(values) < 2:
             raise UserError(
                 f"{option} {values[0]}: the folder of the images is missing; write {option} "
@@ -120,7 +119,7 @@ def split_validation(cfg: CfgNode, fraction: float) -> None:
         os.path.abspath(os.path.join(cfg.OUTPUT_DIR, f"{name}.json"))
         for name in (CUSTOM_TRAIN, CUSTOM_VAL)
     ]
-    sizes = _once_a_machine(
+    sizes = once_a_machine(
         lambda: _write_parts(custom.TRAIN_JSON, custom.TRAIN_IMAGES, fraction, parts)
     )
     logger.info(
@@ -171,7 +170,7 @@ def prepare_custom_data(cfg: CfgNode, evaluation: bool = False) -> None:
         used.append((custom.VAL_JSON, custom.VAL_IMAGES, True))
     if not used:
         return
-    summaries = _once_a_machine(lambda: [_summary(*parts) for parts in used])
+    summaries = once_a_machine(lambda: [_summary(*parts) for parts in used])
     for (json_file, _, is_val), summary in zip(used, summaries):
         _adopt_classes(cfg, json_file, summary)
         if not is_val:
@@ -185,24 +184,6 @@ def prepare_custom_data(cfg: CfgNode, evaluation: bool = False) -> None:
 def _summary(json_file: str, images: str, evaluated: bool) -> CocoSummary:
     require_files(json_file, images)
     return summarize_coco(json_file, images, evaluated)
-
-
-_T = TypeVar("_T")
-
-
-def _once_a_machine(work: Callable[[], _T]) -> _T:
-    """The result of work that only one process of each machine does; its mistakes reach all."""
-    result: _T | UserError | None = None
-    if comm.get_local_rank() == 0:
-        try:
-            result = work()
-        except UserError as error:
-            result = error
-    results = [r for r in comm.all_gather(result) if r is not None]
-    for r in results:
-        if isinstance(r, UserError):
-            raise r
-    return results[0]
 
 
 def _adopt_classes(cfg: CfgNode, json_file: str, summary: CocoSummary) -> None:

@@ -21,6 +21,7 @@ from centernet2.engine.custom_data import (
     prepare_custom_data,
     split_validation,
 )
+from centernet2.engine.data_folder import find_data
 from centernet2.engine.run_files import save_run_files
 from centernet2.errors import UserError
 
@@ -46,6 +47,8 @@ examples:
   your own data in COCO's format: classes, their number and masks are read from the files
     python train_net.py --config-file FILE --data train.json images/ --val val.json images/ \\
         OUTPUT_DIR output/mine
+  or a folder in COCO's, YOLO's (also its data.yaml), Pascal VOC's or LabelMe's format
+    python train_net.py --config-file FILE --data folder/ OUTPUT_DIR output/mine
   two machines (the same URL on both):
     python train_net.py --config-file FILE --num-gpus 8 --num-machines 2 --machine-rank 0 \\
         --dist-url tcp://ADDRESS_OF_MACHINE_0:29500
@@ -111,7 +114,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     data, overrides = data_overrides(args)
     cfg = build_cfg(args.config_file, [*overrides, *data])
     _start_logs(cfg.OUTPUT_DIR)
-    if args.data and not args.val:
+    find_data(cfg, args)
+    if args.data and not cfg.DATASETS.CUSTOM.VAL_JSON:
         split_validation(cfg, args.val_fraction)
     prepare_custom_data(cfg, evaluation=args.eval_only)
     choose_device(cfg, on_cpu=args.num_gpus == 0 or args.num_cpu_procs > 0)
