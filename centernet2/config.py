@@ -249,10 +249,14 @@ def _add_data_loader(cfg: CN) -> None:
     cfg.DATALOADER.SOURCE_AWARE = False
     # Share of each data set of DATASETS.TRAIN with MultiDatasetSampler
     cfg.DATALOADER.DATASET_RATIO = [1, 1]
+    # Images that may turn out unreadable in a run before it stops (in each process); -1: any number
+    cfg.DATALOADER.MAX_BROKEN_IMAGES = 100
 
 
 def _add_training(cfg: CN) -> None:
     s = cfg.SOLVER
+    # "SGD" (with MOMENTUM, NESTEROV), "Adam" or "AdamW"
+    s.OPTIMIZER = "SGD"
     # Precision of autocast: "float16", "bfloat16", or "auto" (bfloat16 where the device has it)
     s.AMP.DTYPE = "auto"
     # Batches whose gradients are accumulated for one optimizer step

@@ -3,6 +3,8 @@
 Which images make up batch ``i`` follows from the seed alone, so a resumed run skips the indices
 of the batches already seen without reading an image. Each sample carries its place in the stream,
 which seeds its augmentation, so the number of workers and of processes does not change the data.
+In place of an image that cannot be read comes the next one of the data set that can: that too
+follows from the sample alone, and a resumed run finds the same.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from centernet2.data.mapper import DetectionMapper
+from centernet2.engine.broken_images import BrokenImage, BrokenImages, map_or_broken
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.training_set import load_training_set
 from centernet2.errors import UserError
@@ -118,11 +121,17 @@ class BatchSampler(Sampler[list[Sample]]):
                 yield waiting.pop(group)
 
 
-@dataclass
-class _Unreadable:
-    """Travels from a worker in place of a sample: exceptions lose their text on the way."""
+@dataclass(frozen=True)
+class _Loaded:
+    """A sample, and the images that could not be read on the way to it.
 
-    message: str
+    Attributes:
+        sample: of the mapper; None if none was found.
+        broken: those images.
+    """
+
+    sample: Any
+    broken: tuple[BrokenImage, ...]
 
 
 class _SeededSamples(Dataset[Any]):
@@ -133,22 +142,18 @@ class _SeededSamples(Dataset[Any]):
         self._mapper = mapper
         self._seed = seed
 
-    def __getitem__(self, sample: Sample) -> Any:
+    def __getitem__(self, sample: Sample) -> _Loaded:
         index, place = sample
         seed_generators(derive_seed(self._seed, place, 1))
         size = len(self._dataset)  # type: ignore[arg-type]
+        broken = []
         for attempt in range(_REPLACEMENTS):
-            record = self._dataset[(index + attempt) % size]
-            try:
-                mapped = self._mapper(record)
-            except (OSError, ValueError) as error:
-                name = record.get("file_name", f"number {index}")
-                return _Unreadable(f"Training image {name} cannot be used: {error}")
-            if mapped is not None:
-                return mapped
-        return _Unreadable(
-            f"The data set mapper rejected {_REPLACEMENTS} images in a row, from image {index} on."
-        )
+            mapped = map_or_broken(self._mapper, self._dataset[(index + attempt) % size])
+            if isinstance(mapped, BrokenImage):
+                broken.append(mapped)
+            elif mapped is not None:
+                return _Loaded(mapped, tuple(broken))
+        return _Loaded(None, tuple(broken))
 
 
 class TrainLoader:
@@ -162,6 +167,8 @@ class TrainLoader:
         aspect_ratio_grouping: whether a batch holds only landscape or only portrait images.
         num_workers: loading processes; 0 loads in this one.
         replacement: see :func:`sample_stream`.
+        max_broken: images that this process may find unreadable; negative: any number. They are
+            counted in ``broken``.
     """
 
     def __init__(
@@ -174,7 +181,9 @@ class TrainLoader:
         aspect_ratio_grouping: bool = True,
         num_workers: int = 0,
         replacement: bool = False,
+        max_broken: int = 0,
     ) -> None:
+        self.broken = BrokenImages(max_broken, "Training takes the next image instead.")
         self._groups = [
             int(aspect_ratio_grouping and r.get("width", 0) > r.get("height", 0)) for r in records
         ]
@@ -217,10 +226,19 @@ class TrainLoader:
             worker_init_fn=_leave_signals_to_parent,
         )
         for batch in loader:
-            for sample in batch:
-                if isinstance(sample, _Unreadable):
-                    raise UserError(sample.message)
-            yield batch
+            for loaded in batch:
+                for image in loaded.broken:
+                    self.broken.add(image)
+                if loaded.sample is None:
+                    raise UserError(_nothing_to_train(loaded.broken))
+            yield [loaded.sample for loaded in batch]
+
+
+def _nothing_to_train(broken: tuple[BrokenImage, ...]) -> str:
+    said = f"{_REPLACEMENTS} training images in a row cannot be used"
+    if not broken:
+        return f"{said}: the data set mapper rejected them."
+    return f"{said}, the last of them {broken[-1].file}: {broken[-1].reason}."
 
 
 def _as_list(batch: list[Any]) -> list[Any]:
@@ -261,4 +279,5 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         replacement=training_set.replacement,
+        max_broken=cfg.DATALOADER.MAX_BROKEN_IMAGES,
     )

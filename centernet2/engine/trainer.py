@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
 from detectron2.engine import hooks as detectron2_hooks
 from detectron2.engine.train_loop import TrainerBase
@@ -21,7 +20,6 @@ from detectron2.utils.events import EventStorage, EventWriter
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from centernet2.data.mapper import DetectionMapper
 from centernet2.engine import test_time_augmentation as tta
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_num_classes, check_test_sets
@@ -41,6 +39,7 @@ from centernet2.engine.precision import amp_dtype
 from centernet2.engine.progress import build_writers
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.signals import StopRequest, TrainingInterrupted, stop_on_signals
+from centernet2.engine.test_set import build_test_loader
 from centernet2.engine.testing import test_on
 from centernet2.engine.train_step import NonFiniteLoss, TrainStep
 from centernet2.evaluation import build_evaluator
@@ -162,6 +161,9 @@ class Trainer(DefaultTrainer):
             finally:
                 self._trainer.close()
                 self.after_train()
+                broken = getattr(self.data_loader, "broken", None)
+                if broken is not None:
+                    broken.report()
         return self._last_eval_results
 
     def _run_iterations(self) -> None:
@@ -370,9 +372,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
-        """Detectron2's loader of one image at a time, with INPUT.TEST_INPUT_TYPE's size."""
-        mapper = DetectionMapper(cfg, is_train=False)
-        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        """See :func:`centernet2.engine.test_set.build_test_loader`."""
+        return build_test_loader(cfg, dataset_name)
 
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:

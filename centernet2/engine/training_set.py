@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.samplers import RepeatFactorTrainingSampler
 
+from centernet2.engine.proposal_files import add_proposals, proposal_file
 from centernet2.engine.sampling_weights import class_aware_weights, data_set_weights
 from centernet2.errors import UserError
 
@@ -66,7 +67,7 @@ def load_training_set(cfg: CfgNode) -> TrainingSet:
         raise UserError(
             f"DATALOADER.SAMPLER_TRAIN is '{sampler}'; choose one of {', '.join(_SAMPLERS)}."
         )
-    parts = [_load(cfg, [name], i) for i, name in enumerate(names)]
+    parts = [_load(cfg, name) for name in names]
     _check_same_classes(names)
     if cfg.DATALOADER.SOURCE_AWARE:
         parts = [[{**r, "dataset_source": k} for r in part] for k, part in enumerate(parts)]
@@ -75,26 +76,26 @@ def load_training_set(cfg: CfgNode) -> TrainingSet:
     return TrainingSet(records, factors, sampler in _WITH_REPLACEMENT)
 
 
-def _load(cfg: CfgNode, names: list[str], number: int) -> list[dict[str, Any]]:
+def _load(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
-    proposals = cfg.DATASETS.PROPOSAL_FILES_TRAIN
     try:
-        return get_detection_dataset_dicts(
-            names,
-            filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
-            min_keypoints=keypoints,
-            proposal_files=[proposals[number]] if cfg.MODEL.LOAD_PROPOSALS else None,
+        records: list[dict[str, Any]] = get_detection_dataset_dicts(
+            [name], filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints=keypoints
         )
     except FileNotFoundError as error:
         raise UserError(
-            f"Data set '{names[0]}': no file {error.filename}; put it there, or set the "
+            f"Data set '{name}': no file {error.filename}; put it there, or set the "
             "environment variable DETECTRON2_DATASETS to the folder of your data sets."
         ) from error
     except AssertionError as error:
         raise UserError(
-            f"Data set '{names[0]}' has no image to train on ({error}); "
+            f"Data set '{name}' has no image to train on ({error}); "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images without objects."
         ) from error
+    if cfg.MODEL.LOAD_PROPOSALS:
+        # Not by Detectron2's function, which runs what the file asks for
+        add_proposals(records, proposal_file(cfg, "TRAIN", name))
+    return records
 
 
 def _check_same_classes(names: list[str]) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 _AVERAGES = ("ema_state", "model_ema", "state_dict_ema", "ema")
 # Where they keep the weights themselves
 _WEIGHTS = ("model", "state_dict", "model_state_dict", "model_state")
+_MOST_GROWTH = 50
 # What DataParallel, DistributedDataParallel, averages and torch.compile put in front of names
 _WRAPPERS = ("module.", "_orig_mod.")
 
@@ -57,8 +59,10 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
             return {"model": _read_safetensors(name)}
         if name.endswith(".pkl"):
             return _from_model_zoo(name, load_arrays(Path(name).read_bytes()))
+        _refuse_growth(name)
         with allow_arrays():
-            loaded = arrays_of(torch.load(name, map_location="cpu", weights_only=True))
+            loaded = torch.load(name, map_location="cpu", weights_only=True)
+        loaded = arrays_of(loaded, os.path.getsize(name))
     except UserError:
         raise
     except Exception as error:  # zip, EOF, struct, safetensors errors: all mean a bad file
@@ -66,6 +70,19 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if name.endswith(".pyth"):
         return _from_pycls(name, loaded)
     return _with_weights(name, loaded)
+
+
+def _refuse_growth(name: str) -> None:
+    # PyTorch stores without compressing; what grows by this much was packed to fill the memory
+    if not zipfile.is_zipfile(name):
+        return
+    with zipfile.ZipFile(name) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_GROWTH * os.path.getsize(name):
+        raise UserError(
+            f"{name}: refused, because it would grow to {size / 2**20:,.0f} MiB, more than "
+            f"{_MOST_GROWTH} times its size; no weights can be packed like that."
+        )
 
 
 def _explained(name: str, error: Exception) -> UserError:
@@ -155,4 +172,10 @@ def _unwrapped(name: str, weights: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_array(value: Any) -> bool:
-    return isinstance(value, (torch.Tensor, np.ndarray))
+    # Others, which PyTorch's files can hold, have no values that could be copied
+    return isinstance(value, np.ndarray) or (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not (value.is_quantized or value.is_nested)
+    )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +70,7 @@ def test_names_of_both_versions_of_numpy(module: bytes, tmp_path: Path) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=False)
     path.write_bytes(with_module(path.read_bytes(), module))
     with allow_arrays():
-        loaded = arrays_of(torch.load(path, weights_only=True))
+        loaded = arrays_of(torch.load(path, weights_only=True), path.stat().st_size)
     assert loaded["lr"] == 0.25 and np.array_equal(loaded["table"], content["table"])
 
 
@@ -135,3 +137,105 @@ def test_a_shape_beyond_the_data_is_refused() -> None:
     pickled = pickle.dumps(np.zeros(4, dtype=np.float32), protocol=2)
     with pytest.raises(ValueError, match="reshape"):
         load_arrays(pickled.replace(b"K\x04\x85", b"K\x7f\x85"))
+
+
+class Shared:
+    """Pickled as an array whose bytes another array of the same pickle has."""
+
+    def __init__(self, raw: bytes, code: str = "u1") -> None:
+        self.raw = raw
+        self.code = code
+
+    def __reduce__(self) -> Any:
+        state = (1, (len(self.raw),), np.dtype(self.code), False, self.raw)
+        return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), state  # type: ignore[attr-defined]
+
+
+def test_arrays_larger_than_the_file_are_refused() -> None:
+    """A thousand arrays that name the same million bytes would fill a thousand times as much."""
+    raw = bytes(1_000_000)
+    pickled = pickle.dumps([Shared(raw) for _ in range(1000)], protocol=2)
+    assert len(pickled) < 1_100_000
+    with pytest.raises(ForeignObject, match="larger than the file"):
+        load_arrays(pickled)
+    assert load_arrays(pickle.dumps([Shared(raw)], protocol=2))[0].size == len(raw)
+
+
+def test_what_is_shared_is_looked_at_once() -> None:
+    """Without that, 2^200 steps."""
+    nested: Any = [np.arange(3)]
+    for _ in range(200):
+        nested = [nested, nested]
+    loaded = load_arrays(pickle.dumps(nested))
+    for _ in range(200):
+        assert loaded[0] is loaded[1]
+        loaded = loaded[0]
+    assert loaded[0].tolist() == [0, 1, 2]
+
+
+def test_a_list_inside_itself_is_read() -> None:
+    inside: list[Any] = [np.arange(2)]
+    inside.append(inside)
+    loaded = load_arrays(pickle.dumps(inside))
+    assert loaded[1] is loaded and loaded[0].tolist() == [0, 1]
+
+
+def with_key(instructions: bytes) -> bytes:
+    """A pickle of a dict whose key is that key, by the given instructions."""
+    key = b")" + b"2\x86" * 200  # (), then 200 times: the pair of it with itself
+    return instructions.replace(b"KEY", key)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        with_key(b"\x80\x02}KEYK\x01s."),
+        with_key(b"\x80\x02}(KEYK\x01u."),
+        with_key(b"\x80\x02(KEYK\x01d."),
+        with_key(b"\x80\x02ccollections\nOrderedDict\n](KEYK\x01\x86e\x85R."),
+        with_key(b"\x80\x04\x8f(KEY\x90."),
+        with_key(b"\x80\x04(KEY\x91."),
+    ],
+    ids=["SETITEM", "SETITEMS", "DICT", "OrderedDict", "set", "frozenset"],
+)
+def test_keys_that_take_for_ever_to_hash_are_refused(pickled: bytes) -> None:
+    with pytest.raises(ForeignObject, match="a dict with a tuple for a key|it holds a set"):
+        load_arrays(pickled)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02cnumpy.core.multiarray\nscalar\nN}X\x08\x00\x00\x00__name__K\x01s\x86b.",
+        b"\x80\x02]}X\x01\x00\x00\x00aK\x01sb.",
+        b"\x80\x02cnumpy\ndtype\n}X\x01\x00\x00\x00aK\x01sb.",
+    ],
+    ids=["a function", "a list", "a class"],
+)
+def test_states_reach_arrays_only(pickled: bytes) -> None:
+    """What is loaded first could otherwise change how the next file is read."""
+    with pytest.raises(ForeignObject, match="gives a state to a"):
+        load_arrays(pickled)
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02Nr\xff\xff\xff\x7f.",
+        b"\x80\x02NR\xff\xff\xff\xff.",
+        b"\x80\x05\x96\xff\xff\xff\xff\xff\x00\x00\x00.",
+        b"\x80\x04\x8e\xff\xff\xff\xff\xff\x00\x00\x00a.",
+        b"\x80\x04\x95\xff\xff\xff\xff\xff\x00\x00\x00N.",
+        b"\x80\x02\x8b\xff\xff\xff\x7f1.",
+    ],
+    ids=["LONG_BINPUT", "REDUCE", "BYTEARRAY8", "BINBYTES8", "FRAME", "LONG4"],
+)
+def test_sizes_beyond_the_file_take_no_memory(pickled: bytes) -> None:
+    """Some tens of gigabytes otherwise, where this can end a machine."""
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(Exception):
+            load_arrays(pickled)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()

@@ -125,13 +125,16 @@ def draw(record: dict[str, Any]) -> tuple[int, float, float, float]:
     return record["image_id"], random.random(), float(np.random.rand()), float(torch.rand(()))  # noqa: NPY002
 
 
-def loader(mapper: Any = draw, workers: int = 0, number: int = 10) -> TrainLoader:
+def loader(
+    mapper: Any = draw, workers: int = 0, number: int = 10, max_broken: int = 0
+) -> TrainLoader:
     return TrainLoader(
         records(number),
         mapper,
         repeat_factors=torch.ones(number),
         batch_size=2,
         num_workers=workers,
+        max_broken=max_broken,
     )
 
 
@@ -150,15 +153,67 @@ def test_augmentation_does_not_depend_on_workers_nor_on_the_start(workers: int) 
 def test_rejected_images_are_replaced_by_others() -> None:
     odd = loader(lambda record: None if record["image_id"] % 2 == 0 else record["image_id"])
     assert {sample for batch in take(odd, 20) for sample in batch} == {1, 3, 5, 7, 9}
-    with pytest.raises(UserError, match="rejected 10 images in a row"):
+    with pytest.raises(UserError, match="10 training images in a row .*: the data set mapper reje"):
         take(loader(lambda _: None), 1)
 
 
-def test_a_rejected_image_that_fails_is_named() -> None:
+def failing(*broken: int) -> Any:
     def mapper(record: dict[str, Any]) -> Any:
-        raise OSError("truncated file")
+        if record["image_id"] in broken:
+            raise OSError("truncated file")
+        return draw(record)
 
-    with pytest.raises(UserError, match=r"Training image \d\.png cannot be used: truncated file"):
+    return mapper
+
+
+def test_data_without_a_good_image_is_refused() -> None:
+    with pytest.raises(UserError, match=r"10 training images .*of them \d\.png: truncated file\."):
+        take(loader(failing(*range(10)), max_broken=-1), 1)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_images_are_replaced_named_and_counted_once(
+    workers: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = loader(failing(2, 3), workers=workers, max_broken=2)
+    drawn = [sample[0] for batch in take(images, 40) for sample in batch]
+    assert set(drawn) == {0, 1, 4, 5, 6, 7, 8, 9}
+    # Image 4 comes in place of both
+    assert drawn.count(4) == pytest.approx(3 * drawn.count(5), rel=0.5)
+    assert len(images.broken) == 2
+    told = sorted(record.message for record in caplog.records)
+    assert told == [
+        f"{i}.png cannot be used: truncated file. Training takes the next image instead."
+        for i in (2, 3)
+    ]
+    images.broken.report()
+    assert caplog.records[-1].message.startswith("2 images could not be used: ")
+
+
+def test_more_broken_images_than_allowed_end_the_run() -> None:
+    with pytest.raises(
+        UserError, match=r"used \(nor 2 others .*: trunca.*MAX_BROKEN_IMAGES allows 2;"
+    ):
+        take(loader(failing(1, 3, 5), max_broken=2), 40)
+    with pytest.raises(UserError, match=r"^3\.png cannot be used: truncated file\. .*allows 0;"):
+        take(loader(failing(3), max_broken=0), 40)
+
+
+def test_a_resumed_run_replaces_broken_images_alike() -> None:
+    whole = loader(failing(2, 3, 7), max_broken=-1)
+    whole.start_at(seed=5, batch=0)
+    expected = take(whole, 30)
+    for start, workers in ((1, 0), (11, 2)):
+        later = loader(failing(2, 3, 7), workers=workers, max_broken=-1)
+        later.start_at(seed=5, batch=start)
+        assert take(later, 30 - start) == expected[start:]
+
+
+def test_a_broken_mapper_is_not_taken_for_a_broken_image() -> None:
+    def mapper(record: dict[str, Any]) -> Any:
+        raise TypeError("a bug")
+
+    with pytest.raises(TypeError, match="a bug"):
         take(loader(mapper), 1)
 
 

@@ -6,6 +6,7 @@ import collections
 import json
 import logging
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -240,3 +241,36 @@ def test_arrays_of_objects_are_refused(name: str, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(pickle.dumps(content))
     with pytest.raises(UserError, match=r"refused, .*\(it holds an array of the type 'O8'"):
         load_weights_file(tmp_path / name)
+
+
+def packed(path: Path, **parts: bytes) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in parts.items():
+            archive.writestr(f"archive/{name.replace('_', '.')}", content)
+    return path
+
+
+def test_a_file_packed_to_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    bomb = packed(tmp_path / "x.pth", data_pkl=bytes(30_000_000), version=b"3")
+    assert bomb.stat().st_size < 100_000
+    with pytest.raises(UserError, match=r"x\.pth: refused, because it would grow to 29 MiB"):
+        load_weights_file(bomb)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.eye(3).to_sparse(),
+        lambda: torch.eye(3).to_sparse_csr(),
+        lambda: torch.empty(3, device="meta"),
+        lambda: torch.quantize_per_tensor(torch.ones(3), 0.1, 0, torch.qint8),
+    ],
+    ids=["sparse", "rows", "meta", "quantised"],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+def test_tensors_without_plain_values_are_refused(
+    make: Callable[[], torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"model": {"a": make()}}, tmp_path / "x.pth")
+    with pytest.raises(UserError, match=r"x\.pth holds no named weights|x\.pth cannot be read"):
+        load_weights_file(tmp_path / "x.pth")
