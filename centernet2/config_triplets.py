@@ -60,8 +60,6 @@ def add_triplets_config(cfg: CN) -> None:
     c.TAG_THRESHOLD = 0.5
     # Reject boxes so many resized pixels outside of the image; < 0: never (CornerNet)
     c.BORDER_MARGIN = 5.0
-    # Boxes above this area, in pixels of the image, have the smaller central region
-    c.REGION_AREA = 22500.0
     # Which centre in the region gives its score: "first" in the list, as published, or "best"
     c.CENTER_MATCH = "first"
     # With several TEST_SCALES take the centres of scale 1 alone, as published
@@ -78,7 +76,7 @@ def add_triplets_config(cfg: CN) -> None:
     c.PAD_LOSES_LAST_ROW = True
 
     # --- suppression ---
-    # "gaussian", "linear", "hard" or "none"
+    # "gaussian", "linear" or "hard"
     c.NMS_METHOD = "gaussian"
     # Scores decay by exp(-iou^2 / NMS_SIGMA) with "gaussian"
     c.NMS_SIGMA = 0.5
@@ -92,5 +90,9 @@ def add_triplets_config(cfg: CN) -> None:
     c.NMS_MERGE_EXPONENT = 10.0
     # Leave copies of boxes that were taken out in the result, as published
     c.NMS_KEEPS_STALE = True
-    # Round scores to 2 decimals, as the published result files (makes ties in the ranking)
-    c.ROUND_SCORES = True
+    # Move the corners' scores, which weigh NMS_MERGE, along with their boxes; published: False
+    c.NMS_CARRIES_SCORES = False
+    # Keep detections that score as high as the last of TEST.DETECTIONS_PER_IMAGE, as published
+    c.KEEP_TIES = True
+    # Round boxes and scores to 2 decimals, as the published result files (ties in the ranking)
+    c.ROUND_RESULTS = True

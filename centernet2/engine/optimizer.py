@@ -1,4 +1,4 @@
-"""Detectron2's optimizer, with gradient clipping that survives parameters without a gradient."""
+"""The optimizer of a config; its gradient clipping survives parameters without a gradient."""
 
 from __future__ import annotations
 
@@ -7,30 +7,52 @@ from typing import Any
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import build_optimizer as build_detectron2_optimizer
+from detectron2.solver import get_default_optimizer_params
 from torch import nn
 
 from centernet2.errors import UserError
 
 __all__ = ["build_optimizer"]
 
+_ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
+
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
-    """Detectron2's SGD and parameter groups; clips as SOLVER.CLIP_GRADIENTS says before each step.
+    """SOLVER.OPTIMIZER on Detectron2's parameter groups; Adam and AdamW with PyTorch's defaults.
 
-    CLIP_TYPE is "value" (each element), "norm" (each parameter by its norm) or "full_model" (all
-    gradients by their common norm).
+    Before each step gradients are clipped as SOLVER.CLIP_GRADIENTS says: CLIP_TYPE is "value" (each
+    element), "norm" (each parameter by its norm) or "full_model" (all gradients by their common
+    norm).
 
     Raises:
-        UserError: for an unknown CLIP_TYPE.
+        UserError: for an unknown OPTIMIZER or CLIP_TYPE.
     """
+    optimizer = _build(cfg, model)
+    clip = cfg.SOLVER.CLIP_GRADIENTS
+    if clip.ENABLED:
+        optimizer.register_step_pre_hook(_Clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE))
+    return optimizer
+
+
+def _build(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    solver = cfg.SOLVER
+    if solver.OPTIMIZER in _ADAPTIVE:
+        groups = get_default_optimizer_params(
+            model,
+            base_lr=solver.BASE_LR,
+            weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+            bias_lr_factor=solver.BIAS_LR_FACTOR,
+            weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        )
+        kind = _ADAPTIVE[solver.OPTIMIZER]
+        return kind(groups, lr=solver.BASE_LR, weight_decay=solver.WEIGHT_DECAY)
+    if solver.OPTIMIZER != "SGD":
+        raise UserError(f"SOLVER.OPTIMIZER is '{solver.OPTIMIZER}'; choose SGD, Adam or AdamW.")
     plain = cfg.clone()
     plain.defrost()
     # Its own clipping fails on current torch in a step that leaves a parameter without gradient.
     plain.SOLVER.CLIP_GRADIENTS.ENABLED = False
-    optimizer = build_detectron2_optimizer(plain, model)
-    clip = cfg.SOLVER.CLIP_GRADIENTS
-    if clip.ENABLED:
-        optimizer.register_step_pre_hook(_Clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE))
+    optimizer: torch.optim.Optimizer = build_detectron2_optimizer(plain, model)
     return optimizer
 
 

@@ -57,3 +57,58 @@ def test_no_gradient_at_all() -> None:
 def test_unknown_kind() -> None:
     with pytest.raises(UserError, match="'global'; choose value, norm or full_model"):
         stepped("global")
+
+
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_adaptive_optimizers_step_as_their_formula(name: str) -> None:
+    """The first two steps by hand: betas 0.9 and 0.999, eps 1e-8, no decay of the bias."""
+    torch.manual_seed(0)
+    net = nn.Linear(3, 2).double()
+    cfg: Any = build_cfg(
+        overrides=[
+            "SOLVER.OPTIMIZER", name, "SOLVER.BASE_LR", "0.01",
+            "SOLVER.WEIGHT_DECAY", "0.1", "SOLVER.WEIGHT_DECAY_BIAS", "0.0",
+        ]
+    )  # fmt: skip
+    optimizer = build_optimizer(cfg, net)
+    expected = {k: p.detach().clone() for k, p in net.named_parameters()}
+    moments = {k: (torch.zeros_like(p), torch.zeros_like(p)) for k, p in expected.items()}
+    for step in (1, 2):
+        optimizer.zero_grad()
+        net(torch.full((1, 3), float(step)).double()).square().sum().backward()
+        for key, parameter in net.named_parameters():
+            assert parameter.grad is not None
+            gradient = parameter.grad.clone()
+            decay = 0.1 if key == "weight" else 0.0
+            if name == "Adam":
+                gradient += decay * expected[key]
+            else:
+                expected[key] *= 1 - 0.01 * decay
+            first, second = moments[key]
+            first.mul_(0.9).add_(0.1 * gradient)
+            second.mul_(0.999).add_(0.001 * gradient**2)
+            corrected = (second / (1 - 0.999**step)).sqrt() + 1e-8
+            expected[key] -= 0.01 * first / (1 - 0.9**step) / corrected
+        optimizer.step()
+    for key, parameter in net.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[key], rtol=1e-9, atol=1e-12)
+
+
+def test_adam_clips_too() -> None:
+    net = nn.Linear(2, 2)
+    cfg: Any = build_cfg(
+        overrides=[
+            "SOLVER.OPTIMIZER", "Adam", "SOLVER.CLIP_GRADIENTS.ENABLED", "True",
+            "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", "0.5",
+        ]
+    )  # fmt: skip
+    optimizer = build_optimizer(cfg, net)
+    (net(torch.ones(1, 2)).sum() * 100).backward()
+    optimizer.step()
+    assert all(p.grad is not None and p.grad.abs().max() <= 0.5 for p in net.parameters())
+
+
+def test_unknown_optimizer() -> None:
+    cfg: Any = build_cfg(overrides=["SOLVER.OPTIMIZER", "Lion"])
+    with pytest.raises(UserError, match="SOLVER.OPTIMIZER is 'Lion'; choose SGD, Adam or AdamW"):
+        build_optimizer(cfg, nn.Linear(1, 1))
