@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-REPO = Path(__file__).resolve().parents[2]
+import check_dataset
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(REPO / "tools" / "check_dataset.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=REPO, check=False)
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+
+
+def run(*arguments: object) -> int:
+    return check_dataset.main([str(argument) for argument in arguments])
 
 
 @pytest.fixture
@@ -26,36 +28,56 @@ def broken(shared_data: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_errors_in_the_data_end_with_1_and_are_written_out(broken: Path, tmp_path: Path) -> None:
-    done = run(broken, "--no-images", "--json", tmp_path / "out.json")
-    assert done.returncode == 1, done.stderr
-    assert "box-no-area" in done.stdout and "annotations[5] (id 3914)" in done.stdout
+def test_errors_in_the_data_end_with_1_and_are_written_out(
+    broken: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(broken, "--no-images", "--json", tmp_path / "out.json") == 1
+    text = capsys.readouterr().out
+    assert "box-no-area" in text and "annotations[5] (id 3914)" in text
     written = json.loads((tmp_path / "out.json").read_text())
     assert written["counts"] == {"box-no-area": 1}
     assert written["findings"][0]["index"] == 5
 
 
-def test_a_missing_file_is_one_sentence_and_2() -> None:
-    done = run("no/such.json", "--no-images")
-    assert done.returncode == 2
-    assert "no/such.json" in done.stderr and "Traceback" not in done.stderr
+def test_a_missing_file_is_one_sentence_and_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("no/such.json", "--no-images") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no/such.json" in line
 
 
-def test_no_folder_of_images_ends_with_2() -> None:
-    assert run("a.json").returncode == 2
+def test_a_file_that_is_cut_off_is_a_finding(
+    broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken.write_bytes(broken.read_bytes()[:-9])
+    assert run(broken, "--no-images") == 1
+    text = capsys.readouterr().out
+    assert "json-unreadable" in text and "line 1 column" in text
 
 
-def test_page_and_cleaned_copy(broken: Path, shared_data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "line", [["a.json"], ["a.json", "b", "--val", "c"], ["a.json", "b", "--val", *"cde"]]
+)
+def test_a_wrong_command_ends_with_2(line: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        run(*line)
+    assert stop.value.code == 2
+    assert "folder of images" in capsys.readouterr().err
+
+
+def test_page_and_cleaned_copy(
+    broken: Path, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = shared_data / "bccd" / "images"
-    done = run(broken, images, "--html", tmp_path / "page.html", "--fix", tmp_path / "out")
-    assert done.returncode == 1, done.stderr
+    assert run(broken, images, "--html", tmp_path / "page.html", "--fix", tmp_path / "out") == 1
     assert "data:image/jpeg" in (tmp_path / "page.html").read_text()
-    again = run(tmp_path / "out" / "train.json", images)
-    assert again.returncode == 0, again.stdout
-    assert "977 annotations" in again.stdout
+    capsys.readouterr()
+    assert run(tmp_path / "out" / "train.json", images) == 0
+    assert "977 annotations" in capsys.readouterr().out
 
 
-def test_a_folder_that_cannot_be_written_is_one_sentence(broken: Path) -> None:
-    done = run(broken, "--no-images", "--json", broken / "out.json")
-    assert done.returncode == 2
-    assert "cannot write" in done.stderr and "Traceback" not in done.stderr
+def test_a_folder_that_cannot_be_written_is_one_sentence(
+    broken: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(broken, "--no-images", "--json", broken / "out.json") == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("cannot write")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
 __all__ = ["CocoSummary", "read_coco", "summarize_coco"]
@@ -40,19 +40,10 @@ def read_coco(json_file: str) -> dict[str, Any]:
     """Read an annotation file in COCO's format.
 
     Raises:
-        UserError: it is not JSON, or lacks one of the lists ``images``, ``annotations`` and
-            ``categories``.
+        UserError: it cannot be read, is not JSON, or lacks one of the lists ``images``,
+            ``annotations`` and ``categories``.
     """
-    try:
-        with open(json_file, encoding="utf-8") as file:
-            data = json.load(file)
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{json_file} cannot be read: {error}.") from error
-    except json.JSONDecodeError as error:
-        raise UserError(
-            f"{json_file}, line {error.lineno}, is not valid JSON: {error.msg}; give a JSON file "
-            "in COCO's format."
-        ) from error
+    data = read_json(json_file)
     for key in ("images", "annotations", "categories"):
         if not isinstance(data, dict) or not isinstance(data.get(key), list):
             raise UserError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from centernet2.data.doctor.boxes import check_boxes
 from centernet2.data.doctor.findings import Finding, Report
@@ -14,7 +15,7 @@ from centernet2.data.doctor.leakage import check_leakage
 from centernet2.data.doctor.lvis import check_lvis
 from centernet2.data.doctor.masks import check_masks
 from centernet2.data.doctor.structure import check_balance, check_ids, check_names
-from centernet2.data.doctor.tables import SECTIONS, Dataset, read_json, split_sections
+from centernet2.data.doctor.tables import SECTIONS, Dataset, read_file, split_sections
 from centernet2.errors import UserError
 
 __all__ = ["check_annotations", "check_dataset"]
@@ -90,7 +91,7 @@ def _check_one(
     path = Path(json_file)
     if image_root is not None and not Path(image_root).is_dir():
         raise UserError(f"{image_root} is no folder: name the folder of the images of {path}")
-    data, reason = read_json(path)
+    data, reason = read_file(path)
     if reason:
         report.findings.append(Finding("json-unreadable", str(path), detail=reason))
         return None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from centernet2.data.doctor.check import check_annotations
 from centernet2.data.doctor.findings import Finding, Report
 from centernet2.data.doctor.keypoints import keypoint_count
 from centernet2.data.doctor.lvis import LISTS, known_ids
-from centernet2.data.doctor.tables import MAX_ID, SECTIONS, Dataset, read_json
+from centernet2.data.doctor.tables import MAX_ID, SECTIONS, Dataset, read_file
 from centernet2.errors import UserError
 
 __all__ = ["DROPS", "REPAIRS", "cleaned", "write_cleaned"]
@@ -107,7 +107,7 @@ def write_cleaned(report: Report, files: Iterable[Path], folder: Path) -> list[P
     if len(set(targets)) < len(targets) or any(target.resolve() in taken for target in targets):
         raise UserError(f"--fix {folder} would write over its input: name another folder")
     for source, target in zip(sources, targets):
-        data, reason = read_json(source)
+        data, reason = read_file(source)
         if reason:
             raise UserError(
                 f"{source} cannot be cleaned, it is no JSON ({reason}): export it again"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Callable
 
 import numpy as np
 from PIL import Image
@@ -43,11 +43,22 @@ class ImageState:
     look: int = 0
 
 
-def locate(root: Path, name: str) -> tuple[Path, str]:
+def locate(root: Path, name: str, by_url: bool = False) -> tuple[Path, str]:
     """The file of an image, and the kind of mistake in its path (empty where there is none).
 
-    Files named by LVIS's URLs may lie in ``root`` itself or in a folder named like the split.
+    Args:
+        root: folder of the images.
+        name: path of the image in it.
+        by_url: the name is the end of one of LVIS's URLs, whose last folder, that of the split, may
+            be ``root`` itself.
     """
+    path, kind = _place(root, name)
+    if kind == "image-missing" and by_url:
+        return _place(root, name.split("/")[-1])
+    return path, kind
+
+
+def _place(root: Path, name: str) -> tuple[Path, str]:
     pure = PureWindowsPath(name)  # knows both kinds of slash, and drive letters
     if pure.drive or pure.root or ".." in pure.parts or PurePosixPath(name).is_absolute():
         return root / "invalid", "path-leaves-folder"
@@ -91,9 +102,7 @@ def check_images(
 
     def look(row: int) -> ImageState:
         name = names[row] or ""
-        path, kind = locate(root, name)
-        if kind == "image-missing" and "file_name" not in data.images.records[row]:
-            path, kind = locate(root, name.split("/")[-1])
+        path, kind = locate(root, name, by_url="file_name" not in data.images.records[row])
         return ImageState(kind, printable(name)) if kind else _open(path)
 
     states: dict[int, ImageState] = {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from centernet2.data.doctor.boxes import LARGEST, is_number
 from centernet2.data.doctor.findings import Finding, Report
 from centernet2.data.doctor.images import locate
 from centernet2.data.doctor.kinds import KINDS
-from centernet2.data.doctor.tables import read_json
+from centernet2.data.doctor.tables import read_file
 
 __all__ = ["write_page"]
 
@@ -38,7 +37,7 @@ def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
         path: the HTML file.
         roots: folder of images by annotation file; the images of other files are not drawn.
     """
-    data = {file: read_json(Path(file))[0] for file in roots if file in report.sizes}
+    data = {file: read_file(Path(file))[0] for file in roots if file in report.sizes}
     counts = report.counts()
     parts = ["<h1>Dataset doctor</h1><ul>"]
     for file, sizes in report.sizes.items():
@@ -73,9 +72,7 @@ def _figure(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> s
     """A thumbnail with the box that it is about; empty where no image can be shown."""
     if not finding.image or finding.file not in data:
         return ""
-    place, wrong = locate(roots[finding.file], finding.image)
-    if wrong == "image-missing":  # LVIS's files may lie in the folder itself
-        place, wrong = locate(roots[finding.file], finding.image.split("/")[-1])
+    place, wrong = locate(roots[finding.file], finding.image, by_url=True)
     if wrong:
         return ""
     try:
@@ -102,4 +99,4 @@ def _figure(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> s
 
 
 def _drawable(value: Any) -> bool:
-    return is_number(value) and abs(value) < LARGEST and math.isfinite(value)
+    return is_number(value) and abs(value) < LARGEST

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from centernet2.data.doctor.findings import Finding, printable, shown
+from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
-__all__ = ["MAX_ID", "SECTIONS", "Dataset", "Table", "image_file", "read_json", "split_sections"]
+__all__ = ["MAX_ID", "SECTIONS", "Dataset", "Table", "image_file", "read_file", "split_sections"]
 
 SECTIONS = ("images", "annotations", "categories")
 MAX_ID = 2**53  # float64, in which evaluators keep ids, is exact up to here
@@ -130,8 +130,8 @@ class Dataset:
         return np.where(ok, table.rows_of(ids), -1)
 
 
-def read_json(path: Path) -> tuple[Any, str]:
-    """Read a JSON file in any Unicode encoding.
+def read_file(path: Path) -> tuple[Any, str]:
+    """Read a JSON file.
 
     Returns:
         the value, and why it could not be parsed (empty where it could).
@@ -140,18 +140,11 @@ def read_json(path: Path) -> tuple[Any, str]:
         UserError: no such file, or no right to read it.
     """
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UserError(
-            f"cannot read the annotations {path} ({error.strerror}): give a JSON file in COCO's "
-            "format"
-        ) from None
-    try:
-        return json.loads(content), ""
-    except RecursionError:
-        return None, "its lists are nested too deeply"
-    except ValueError as error:
-        return None, printable(error)
+        return read_json(path), ""
+    except UserError as error:
+        if isinstance(error.__cause__, OSError):
+            raise
+        return None, printable(error.__cause__)
 
 
 def split_sections(data: Any) -> str:

@@ -88,7 +88,7 @@ def test_other_files(images: Path, text: str, message: str) -> None:
 def test_binary_file(images: Path) -> None:
     path = images.parent / "a.json"
     path.write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(UserError, match=r"a\.json cannot be read"):
+    with pytest.raises(UserError, match=r"a\.json is not valid JSON"):
         summarize_coco(str(path), str(images))
 
 
