@@ -6,75 +6,33 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import build_model
 from PIL import Image
 
 from centernet2.engine import build_cfg
 from proposal_recall import main
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "small"
-KINDS = {
-    kind: str(CONFIGS / f"{kind}_MobileNetV2_bccd.yaml") for kind in ("CenterNet2", "CascadeRCNN")
-}
-ONE = ["--config-file", KINDS["CenterNet2"]]
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ONE = ["--config-file", str(CONFIGS / "small" / "CenterNet2_MobileNetV2_bccd.yaml")]
 SMALL = ["--opts", "DATASETS.TEST", "('two_images',)", "INPUT.MIN_SIZE_TEST", "64"]
 
 
-@pytest.fixture(scope="module")
-def two_images(tmp_path_factory):
-    """A registered data set of two images of noise with one box each."""
-    folder = tmp_path_factory.mktemp("two_images")
-    for i in (1, 2):
-        pixels = np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-    truth = {
-        "images": [{"id": i, "file_name": f"{i}.png", "width": 96, "height": 64} for i in (1, 2)],
-        "categories": [{"id": i, "name": f"c{i}"} for i in (1, 2, 3)],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": i,
-                "category_id": i,
-                "bbox": [8, 8, 40, 40],
-                "area": 1600,
-                "iscrowd": 0,
-            }
-            for i in (1, 2)
-        ],
-    }
-    (folder / "truth.json").write_text(json.dumps(truth))
-    register_coco_instances("two_images", {}, str(folder / "truth.json"), str(folder))
-    yield "two_images"
-    DatasetCatalog.remove("two_images")
-    MetadataCatalog.remove("two_images")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Random weights of both detectors."""
-    folder = tmp_path_factory.mktemp("weights")
-    files = {}
-    for kind, config in KINDS.items():
-        torch.manual_seed(0)
-        files[kind] = str(folder / f"{kind}.pth")
-        model = build_model(build_cfg(config, ["MODEL.DEVICE", "cpu"]))
-        torch.save({"model": model.state_dict()}, files[kind])
-    return files
-
-
-def both(weights):
-    return [
-        word
-        for kind, config in KINDS.items()
-        for word in ("--config-file", config, "--weights", weights[kind])
-    ]
-
-
-def test_first_stages_are_compared(two_images, weights, tmp_path, capsys):
+def test_first_stages_are_compared(small_detectors, tmp_path, capsys):
     files = ["--json", str(tmp_path / "x.json"), "--plot", str(tmp_path / "x.png")]
-    assert main([*both(weights), "--counts", "200", "5", *files, *SMALL]) == 0
+    assert (
+        main(
+            [
+                *small_detectors["CenterNet2"],
+                *small_detectors["CascadeRCNN"],
+                "--counts",
+                "200",
+                "5",
+                *files,
+                *SMALL,
+            ]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "two_images:"
     cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
@@ -94,10 +52,9 @@ def test_first_stages_are_compared(two_images, weights, tmp_path, capsys):
     assert Image.open(tmp_path / "x.png").width > 1500
 
 
-def test_as_many_proposals_are_measured_as_are_asked_for(two_images, weights, tmp_path, capsys):
+def test_as_many_proposals_are_measured_as_are_asked_for(small_detectors, tmp_path, capsys):
     """The configs hand on fewer: 128 and 1000."""
-    config = KINDS["CenterNet2"]
-    arguments = ["--config-file", config, "--weights", weights["CenterNet2"]]
+    arguments = small_detectors["CenterNet2"]
     counts = ["--counts", "2000", "--json", str(tmp_path / "x.json")]
     large = [*SMALL[:-1], "128"]
     assert main([*arguments, *counts, *large, "MODEL.CENTERNET.NMS_TH_TEST", "1.0"]) == 0
@@ -126,7 +83,7 @@ def test_mistakes_are_one_sentence(arguments, sentence, two_images, capsys):
 
 
 def test_a_detector_of_one_stage_is_refused(two_images, tmp_path, capsys):
-    config = str(CONFIGS.parent / "CenterNet-S4_DLA_8x.yaml")
+    config = str(CONFIGS / "CenterNet-S4_DLA_8x.yaml")
     classes = ["MODEL.CENTERNET.NUM_CLASSES", "3"]
     cfg = build_cfg(config, ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", *classes])
     weights = str(tmp_path / "x.pth")
@@ -135,8 +92,8 @@ def test_a_detector_of_one_stage_is_refused(two_images, tmp_path, capsys):
     assert "has no first stage" in capsys.readouterr().err
 
 
-def test_files_that_cannot_be_written_are_named(two_images, weights, tmp_path, capsys):
+def test_files_that_cannot_be_written_are_named(small_detectors, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    arguments = ["--config-file", KINDS["CenterNet2"], "--weights", weights["CenterNet2"]]
+    arguments = small_detectors["CenterNet2"]
     assert main([*arguments, "--json", str(tmp_path / "file" / "x.json"), *SMALL]) == 2
     assert "Cannot write" in capsys.readouterr().err
