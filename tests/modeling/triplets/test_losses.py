@@ -79,7 +79,9 @@ def test_all_losses_match_the_reference(seed, counts, diagonal, spread):
         expected[f"loss_{name}_offset"] = 0.7 * value
         if name != "ct":
             tag = getattr(maps, f"{name}_tag")
-            values = torch.tensor([float(tag[b, 0, y, x]) for b, y, x in at], dtype=torch.float64)
+            values = torch.tensor(
+                [float(tag[b, 0, y, x].detach()) for b, y, x in at], dtype=torch.float64
+            )
             tags[name] = per_image(values, targets)
     pull, push = reference.pull_push(tags["tl"], tags["br"], diagonal)
     expected["loss_pull"], expected["loss_push"] = 0.3 * pull, 0.2 * push
