@@ -3,6 +3,7 @@
 from .deform_conv import DeformConv, ModulatedDeformConv, split_offsets
 from .distance_box_loss import box_loss_per_location, distance_box_loss
 from .heatmap_loss import heatmap_focal_loss, sparse_heatmap_focal_loss
+from .roi_align import pyramid_roi_align
 
 __all__ = [
     "DeformConv",
@@ -10,6 +11,7 @@ __all__ = [
     "box_loss_per_location",
     "distance_box_loss",
     "heatmap_focal_loss",
+    "pyramid_roi_align",
     "sparse_heatmap_focal_loss",
     "split_offsets",
 ]

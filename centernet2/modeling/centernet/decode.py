@@ -16,6 +16,8 @@ __all__ = ["DecodeParams", "box_corners", "decode"]
 
 # Least width and height of a decoded box, in pixels
 MIN_BOX_SIZE = 0.01
+# Candidates suppressed at first, as a multiple of the boxes that are wanted
+SUPPRESSED_FIRST = 4
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,30 @@ def _select(
     """Suppress and cut the candidates of one image: ``(K, 4)``, ``(K,)``, ``(K,)``."""
     found = scores >= 0
     boxes, scores, classes = boxes[found], scores[found], classes[found]
-    if params.not_nms or params.center_nms:
-        keep = scores.argsort(descending=True, stable=True)
-    else:
-        # batched_nms keeps classes apart by shifting their boxes. That is only right for positive
-        # coordinates, and only exact with more bits than float32 has
-        shifted = (boxes - boxes.amin()) if len(boxes) else boxes
-        keep = batched_nms(shifted.double(), scores.double(), classes, params.nms_thresh)
+    keep = scores.argsort(descending=True, stable=True)
+    if not (params.not_nms or params.center_nms):
+        # A box is only suppressed by better ones: if enough of the best stay, the rest is not asked
+        best = keep[: SUPPRESSED_FIRST * params.post_nms_topk]
+        stay = _suppress(boxes[best], scores[best], classes[best], params.nms_thresh)
+        if len(stay) < params.post_nms_topk and len(best) < len(keep):
+            best, stay = (
+                keep,
+                _suppress(boxes[keep], scores[keep], classes[keep], params.nms_thresh),
+            )
+        keep = best[stay]
     keep = keep[: params.post_nms_topk]
     result = Instances(image_size)
     result.pred_boxes = Boxes(boxes[keep])
     result.scores = scores[keep]
     result.pred_classes = classes[keep]
     return result
+
+
+def _suppress(
+    boxes: torch.Tensor, scores: torch.Tensor, classes: torch.Tensor, threshold: float
+) -> torch.Tensor:
+    """Indices of the boxes that no better one of their class overlaps, best first."""
+    # batched_nms keeps classes apart by shifting their boxes. That is only right for positive
+    # coordinates, and only exact with more bits than float32 has
+    shifted = (boxes - boxes.amin()) if len(boxes) else boxes
+    return batched_nms(shifted.double(), scores.double(), classes, threshold)

@@ -8,12 +8,14 @@ import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, CascadeROIHeads, StandardROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Instances
 
 from .box_predictor import CenterNetOutputLayers, multiply_proposal_scores
 from .class_frequency import TrainingImageCounts
+from .pooler import faster_pooler
 
 __all__ = ["CenterNetCascadeROIHeads", "CenterNetROIHeads"]
 
@@ -46,6 +48,8 @@ class _WithProposalScores:
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         ret: dict[str, Any] = super().from_config(cfg, input_shape)  # type: ignore[misc]
         ret["mult_proposal_score"] = cfg.MODEL.ROI_BOX_HEAD.MULT_PROPOSAL_SCORE
+        poolers = {key: value for key, value in ret.items() if isinstance(value, ROIPooler)}
+        ret.update({key: faster_pooler(pooler) for key, pooler in poolers.items()})
         return ret
 
 

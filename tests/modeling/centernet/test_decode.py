@@ -9,6 +9,7 @@ from detectron2.structures import Instances
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+import centernet2.modeling.centernet.decode as decode_module
 from centernet2.modeling.centernet.decode import DecodeParams, decode
 from centernet2.modeling.centernet.grid import make_grid
 
@@ -347,3 +348,23 @@ def test_neither_class_nor_agnostic_maps_is_an_error():
     grid = make_grid([(4, 4)], [8])
     with pytest.raises(ValueError, match="agnostic"):
         decode(grid, None, None, [torch.rand(1, 4, 4, 4)], [(32, 32)], _params(ALL))
+
+
+@pytest.mark.parametrize("overlapping", [True, False])
+def test_suppressing_the_best_first_changes_nothing(overlapping, monkeypatch):
+    # With boxes that nearly all overlap the best are not enough, and all are asked
+    torch.manual_seed(0)
+    count = 400
+    corner = torch.rand(count, 2) * (20 if overlapping else 2000)
+    boxes = torch.cat([corner, corner + 50 + torch.rand(count, 2)], dim=1)
+    scores = torch.rand(count).mul(20).round() / 20  # many ties
+    classes = torch.randint(0, 2, (count,))
+    params = DecodeParams(0.0, count, 16, 0.5)
+    found = []
+    for multiple in (4, count):
+        monkeypatch.setattr(decode_module, "SUPPRESSED_FIRST", multiple)
+        found.append(decode_module._select(boxes, scores, classes, (2100, 2100), params))
+    few, all_at_once = found
+    assert torch.equal(few.pred_boxes.tensor, all_at_once.pred_boxes.tensor)
+    assert torch.equal(few.scores, all_at_once.scores)
+    assert (len(few) < 16) == overlapping
