@@ -1,5 +1,5 @@
-"""Backbones, CenterNet and RoI heads; importing registers them with Detectron2."""
+"""Backbones, CenterNet, keypoint triplets and RoI heads; importing registers them."""
 
-from . import backbones, centernet, roi_heads
+from . import backbones, centernet, roi_heads, triplets
 
-__all__ = ["backbones", "centernet", "roi_heads"]
+__all__ = ["backbones", "centernet", "roi_heads", "triplets"]
