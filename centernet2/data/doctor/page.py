@@ -8,24 +8,31 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageOps
-
-from centernet2.data.doctor.boxes import LARGEST, is_number
 from centernet2.data.doctor.findings import Finding, Report
 from centernet2.data.doctor.images import locate
 from centernet2.data.doctor.kinds import KINDS
 from centernet2.data.doctor.tables import read_file
+from centernet2.data.doctor.thumbnail import thumbnail
 
 __all__ = ["write_page"]
 
-_SIDE = 240  # pixels of a thumbnail
 _LISTED, _DRAWN = 50, 8  # of each kind
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 75em; padding: 0 1em;
+color: #1a1a1a; background: #fff; overflow-wrap: anywhere; }
 table { border-collapse: collapse; } td, th { border: 1px solid #ccc; padding: .3em .6em;
-text-align: left; vertical-align: top; } .error { color: #b00020; } .warning { color: #8a5a00; }
-.info { color: #00639b; } figure { display: inline-block; margin: .5em; max-width: 240px;
-vertical-align: top; } figcaption, li { font-size: 13px; overflow-wrap: anywhere; }
+text-align: left; vertical-align: top; } th { background: #f2f2f2; }
+td:first-child, td:nth-child(2) { white-space: nowrap; } td:nth-child(3) { text-align: right; }
+.error { color: #b00020; } .warning { color: #8a5a00; } .info { color: #00639b; }
+.figures { display: flex; flex-wrap: wrap; gap: 1em; } figure { margin: 0; width: 240px; }
+img { display: block; max-width: 100%; } figcaption, li { font-size: 13px; }
+h2 { margin-top: 2em; border-top: 1px solid #ccc; padding-top: 1em; } ul { padding-left: 1.2em; }
+@media (max-width: 700px) {
+th { display: none; } table, tbody, tr, td { display: block; } td { border: 0; padding: 0; }
+tr { border-bottom: 1px solid #ccc; padding: .6em 0; }
+td:first-child, td:nth-child(2), td:nth-child(3) { display: inline; margin-right: .6em; }
+td:nth-child(3)::before { content: "\\d7 "; } td:nth-child(5)::before { content: "Cure: "; }
+figure { width: calc(50% - .5em); } }
 """
 
 
@@ -54,14 +61,16 @@ def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
     for name, count in counts.items():
         findings = [finding for finding in report.findings if finding.kind == name]
         parts.append(f'<h2 id="{name}" class="{KINDS[name].severity}">{name} ({count:,})</h2>')
-        parts.append(f"<p>{escape(KINDS[name].cure)}</p>")
-        parts += [_figure(finding, data, roots) for finding in findings[:_DRAWN]]
-        lines = (f"{finding.place}: {finding.detail}" for finding in findings[:_LISTED])
+        parts.append(f"<p>{escape(KINDS[name].text)}. Cure: {escape(KINDS[name].cure)}.</p>")
+        figures = "".join(_figure(finding, data, roots) for finding in findings[:_DRAWN])
+        parts.append(f'<div class="figures">{figures}</div>' if figures else "")
+        lines = (_joined(finding.place, finding.detail) for finding in findings[:_LISTED])
         parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
         if count > _LISTED:
             parts.append(f"<p>and {count - _LISTED:,} more</p>")
     text = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Dataset doctor</title>'
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width"><title>Dataset doctor</title>'
         f"<style>{_STYLE}</style><body>{''.join(parts)}</body></html>\n"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,34 +78,26 @@ def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
 
 
 def _figure(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> str:
-    """A thumbnail with the box that it is about; empty where no image can be shown."""
+    """A thumbnail with what it is about; empty where no image can be shown."""
     if not finding.image or finding.file not in data:
         return ""
     place, wrong = locate(roots[finding.file], finding.image, by_url=True)
     if wrong:
         return ""
+    record = data[finding.file][finding.section][finding.index]
     try:
-        with Image.open(place) as image:
-            picture = ImageOps.exif_transpose(image).convert("RGB")
+        picture = thumbnail(place, record if finding.section == "annotations" else None)
     except Exception:  # what is wrong with it stands in the list
         return ""
-    scale = _SIDE / max(picture.size)
-    picture.thumbnail((_SIDE, _SIDE))
-    record = data[finding.file][finding.section][finding.index]
-    box = record.get("bbox") if finding.section == "annotations" else None
-    if type(box) is list and len(box) == 4 and all(map(_drawable, box)):
-        x, y, w, h = (side * scale for side in box)
-        corners = (min(x, x + w), min(y, y + h), max(x, x + w), max(y, y + h))
-        ImageDraw.Draw(picture).rectangle(corners, outline=(255, 0, 60), width=2)
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=80)
     content = base64.b64encode(stream.getvalue()).decode("ascii")
-    caption = escape(f"{finding.image}: {finding.detail}")
+    caption = escape(_joined(finding.image, finding.detail))
     return (
         f'<figure><img src="data:image/jpeg;base64,{content}" alt="{escape(finding.image)}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 
 
-def _drawable(value: Any) -> bool:
-    return is_number(value) and abs(value) < LARGEST
+def _joined(place: str, detail: str) -> str:
+    return f"{place}: {detail}" if detail else place

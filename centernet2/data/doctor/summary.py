@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from centernet2.data.doctor.findings import Report
 from centernet2.data.doctor.kinds import KINDS
@@ -27,7 +27,8 @@ def print_report(report: Report, console: Console, examples: int = 3) -> None:
         console.print(f"{escape(file)}: {words}")
     counts = report.counts()
     if counts:
-        table = Table("severity", "kind", "count", "what", "cure", show_lines=False)
+        whole = (Column(name, no_wrap=True) for name in ("severity", "kind", "count"))
+        table = Table(*whole, "what", "cure")
         for name, count in counts.items():
             kind = KINDS[name]
             severity = f"[{_STYLES[kind.severity]}]{kind.severity}[/]"
