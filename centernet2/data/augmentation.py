@@ -39,7 +39,7 @@ class EfficientDetResizeCropTransform(T.Transform):
         self.h, self.w = h, w
         self.scale, self.size = scale, size
         self.offset_y, self.offset_x = offset_y, offset_x
-        self._resize = T.ResizeTransform(h, w, *_scaled(h, w, scale))
+        self.resize = T.ResizeTransform(h, w, *_scaled(h, w, scale))
 
     def apply_image(self, img: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Resize bilinearly (uint8 with antialiasing, floats without) and crop.
@@ -47,7 +47,7 @@ class EfficientDetResizeCropTransform(T.Transform):
         Args:
             img: ``(H, W)`` or ``(H, W, C)``.
         """
-        return self._crop(self._resize.apply_image(img))
+        return self.crop(self.resize.apply_image(img))
 
     def apply_segmentation(self, segmentation: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
         """Resize a map of labels to the nearest value and crop.
@@ -56,11 +56,11 @@ class EfficientDetResizeCropTransform(T.Transform):
             segmentation: ``(H, W)`` of bool or an integer type, which the result has too.
         """
         if segmentation.dtype == np.uint8:
-            return self._crop(self._resize.apply_segmentation(segmentation))
+            return self.crop(self.resize.apply_segmentation(segmentation))
         # Pillow samples the same pixels whatever the type, but knows few types.
         labels = Image.fromarray(segmentation.astype(np.int32))
-        resized = labels.resize((self._resize.new_w, self._resize.new_h), Image.Resampling.NEAREST)
-        return self._crop(np.asarray(resized)).astype(segmentation.dtype)
+        resized = labels.resize((self.resize.new_w, self.resize.new_h), Image.Resampling.NEAREST)
+        return self.crop(np.asarray(resized)).astype(segmentation.dtype)
 
     def apply_coords(self, coords: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
         """Move points along; boxes and polygons follow, and are not clipped.
@@ -76,7 +76,8 @@ class EfficientDetResizeCropTransform(T.Transform):
         """
         return coords.astype(np.float64) * self.scale - (self.offset_x, self.offset_y)
 
-    def _crop(self, image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    def crop(self, image: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """Cut the window out of an image of ``(H, W, ...)`` that :attr:`resize` has scaled."""
         y, x = self.offset_y, self.offset_x
         return image[y : y + self.size, x : x + self.size]
 

@@ -1,0 +1,60 @@
+"""Image files as pixel arrays: what Detectron2 reads, from JPEG files in less time."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from detectron2.data import detection_utils as utils
+from detectron2.utils.file_io import PathManager
+from PIL import Image
+from torchvision.io import ImageReadMode, decode_jpeg
+
+__all__ = ["read_image"]
+
+_ORIENTATION = 274  # EXIF tag
+_UPRIGHT = (None, 0, 1)
+
+
+def read_image(file_name: str, image_format: str) -> npt.NDArray[Any]:
+    """The pixels that ``detectron2.data.detection_utils.read_image`` gives, as an own array.
+
+    torchvision decodes JPEG files with the same library as Pillow and without the latter's copies.
+    Other formats, rotated files, and files that torchvision refuses are read by Detectron2.
+
+    Args:
+        file_name: a path, or any address that Detectron2's ``PathManager`` knows.
+        image_format: a Pillow mode, "BGR" or "YUV-BT.601".
+
+    Returns:
+        ``(H, W, C)``, writable and contiguous: uint8, or float for YUV.
+
+    Raises:
+        OSError: for a file that is absent, no image, or truncated.
+    """
+    if image_format in ("BGR", "RGB"):
+        with PathManager.open(file_name, "rb") as file:
+            data = file.read()
+        if _is_upright_jpeg(data):
+            try:
+                pixels = decode_jpeg(
+                    torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB
+                )
+            except RuntimeError:
+                pass  # broken: Pillow's error is an OSError, and names the place
+            else:
+                rgb = pixels.permute(1, 2, 0).contiguous().numpy()
+                return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR) if image_format == "BGR" else rgb
+    return np.array(utils.read_image(file_name, format=image_format), order="C")
+
+
+def _is_upright_jpeg(data: bytes) -> bool:
+    try:
+        image = Image.open(io.BytesIO(data))
+        return image.format == "JPEG" and image.getexif().get(_ORIENTATION) in _UPRIGHT
+    except Exception:  # Pillow raises errors of many kinds on broken EXIF data
+        return False
