@@ -17,12 +17,15 @@ from detectron2.evaluation import COCOEvaluator, LVISEvaluator
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.utils.logger import create_small_table
 
+from centernet2.errors import UserError
 from centernet2.evaluation.engine import evaluate_coco, evaluate_lvis
 from centernet2.evaluation.results_file import ResultsWriter
 
 __all__ = ["CocoEvaluator", "LvisEvaluator"]
 
 Records = list[dict[str, Any]]
+
+_COCO_KEYPOINTS = 17
 
 logger = logging.getLogger(__name__)
 
@@ -166,6 +169,8 @@ class CocoEvaluator(_OnDisk, COCOEvaluator):
 
     def _measure(self, found: Records, task: str, image_ids: Any) -> dict[str, float]:
         evaluation = None
+        if task == "keypoints":
+            self._check_keypoints(found)
         if found:
             evaluation = evaluate_coco(
                 self._coco_api.dataset,
@@ -180,6 +185,24 @@ class CocoEvaluator(_OnDisk, COCOEvaluator):
             evaluation, task, class_names=self._metadata.get("thing_classes")
         )
         return results
+
+    def _check_keypoints(self, found: Records) -> None:
+        """Keypoints are compared one by one, each with a tolerance of its own."""
+        truth = {len(a["keypoints"]) // 3 for a in self._coco_api.anns.values() if "keypoints" in a}
+        guessed = {len(d["keypoints"]) // 3 for d in found if "keypoints" in d}
+        tolerances = len(self._kpt_oks_sigmas) or _COCO_KEYPOINTS
+        if (truth | guessed) - {tolerances}:
+            raise UserError(
+                f"Keypoints cannot be compared: objects of {self._metadata.json_file} have "
+                f"{_listed(truth)}, detections {_listed(guessed)} "
+                f"(MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS), and TEST.KEYPOINT_OKS_SIGMAS is for "
+                f"{tolerances}{'' if self._kpt_oks_sigmas else ', those of COCO, as it is empty'}; "
+                "give all three the same number."
+            )
+
+
+def _listed(counts: set[int]) -> str:
+    return " or ".join(map(str, sorted(counts))) or "none"
 
 
 class LvisEvaluator(_OnDisk, LVISEvaluator):

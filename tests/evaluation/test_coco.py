@@ -14,6 +14,7 @@ from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, LVISEvaluator
 from detectron2.structures import Boxes, Instances
 
 from centernet2.data.datasets.lvis_format import register_lvis_format
+from centernet2.errors import UserError
 from centernet2.evaluation import CocoEvaluator, LvisEvaluator
 
 
@@ -120,3 +121,43 @@ def test_class_that_the_data_set_lacks(shared_data: Path, tmp_path: Path) -> Non
     found.pred_classes += 3
     with pytest.raises(ValueError, match="has class .*3 classes: set MODEL.ROI_HEADS"):
         evaluator.process([records[0]], [{"instances": found}])
+
+
+@pytest.mark.parametrize(
+    ("truth", "detected", "sigmas", "message"),
+    [
+        (5, 17, (), r"have 5, detections 17 .* is for 17, those of COCO, as it is empty; give all"),
+        (17, 5, (), r"have 17, detections 5 .* is for 17"),
+        (5, 5, (), r"have 5, detections 5 .* is for 17"),
+        (5, 5, [0.1] * 4, r"have 5, detections 5 .* is for 4; give all three the same number"),
+        (5, 5, [0.1] * 5, ""),
+    ],
+)
+def test_other_numbers_of_keypoints(
+    shared_data: Path, tmp_path: Path, truth: int, detected: int, sigmas: Any, message: str
+) -> None:
+    source = shared_data / "coco_mini" / "annotations" / "person_keypoints_val2017.json"
+    data = json.loads(source.read_text())
+    for annotation in data["annotations"]:
+        annotation["keypoints"] = annotation["keypoints"][: 3 * truth]
+    for category in data["categories"]:
+        category["keypoints"] = category["keypoints"][:truth]
+    path = tmp_path / "points.json"
+    path.write_text(json.dumps(data))
+    folder = str(shared_data / "coco_mini" / "val2017")
+    records = registered(register_coco_instances, "points", {}, str(path), folder)
+    evaluator = CocoEvaluator("points", tasks=("keypoints",), kpt_oks_sigmas=sigmas)
+    evaluator.reset()
+    for record in records:
+        boxes = torch.tensor([a["bbox"] for a in record["annotations"]]).reshape(-1, 4)
+        found = Instances((record["height"], record["width"]))
+        found.pred_boxes = Boxes(boxes)
+        found.scores = torch.ones(len(boxes))
+        found.pred_classes = torch.zeros(len(boxes), dtype=torch.long)
+        found.pred_keypoints = torch.ones(len(boxes), detected, 3)
+        evaluator.process([record], [{"instances": found}])
+    if message:
+        with pytest.raises(UserError, match=rf"points\.json {message}"):
+            evaluator.evaluate()
+    else:
+        assert "AP" in evaluator.evaluate()["keypoints"]
