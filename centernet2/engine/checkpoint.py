@@ -22,6 +22,7 @@ from torch import nn
 
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.ema import ModelEma
+from centernet2.engine.published_names import adopt_names
 from centernet2.engine.weights_file import load_weights_file
 from centernet2.engine.weights_match import WeightsMatch, pixel_differences, set_aside
 from centernet2.errors import UserError
@@ -149,6 +150,7 @@ class Checkpointer(DetectionCheckpointer):
                 state, checkpoint["model"], checkpoint.get("__author__") == "Caffe2"
             )
         weights = checkpoint["model"]
+        adopt_names(weights, state)
         names = list(weights)
         pixels = pixel_differences(weights, self.model)
         for sentence in pixels:

@@ -13,6 +13,8 @@ __all__ = ["check_num_classes", "check_test_sets", "class_counts", "set_num_clas
 _ONE_STAGE_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
     "CenterNetDetector": "MODEL.CENTERNET.NUM_CLASSES",
+    "CenterNetTriplets": "MODEL.TRIPLETS.NUM_CLASSES",
+    "CornerNet": "MODEL.TRIPLETS.NUM_CLASSES",
 }
 
 

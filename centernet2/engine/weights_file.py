@@ -29,6 +29,9 @@ _MOST_GROWTH = 50
 # What DataParallel, DistributedDataParallel, averages and torch.compile put in front of names
 _WRAPPERS = ("module.", "_orig_mod.")
 
+# How files of PyTorch before 1.6 begin: a pickle of a number
+_OLD_TORCH_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
 # PyTorch's words for a file that is a pickle, but of more than weights
 _FOREIGN = re.compile(
     r"Unsupported global: GLOBAL (?P<name>[\w.]+)|unsupported GLOBAL (?P<blocked>[\w.]+)"
@@ -44,7 +47,8 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     weights that it follows. ``module.`` in front of all names is taken off.
 
     Args:
-        path: ``.safetensors``, Detectron2 model-zoo ``.pkl``, or anything of ``torch.save``.
+        path: ``.safetensors``, Detectron2 model-zoo ``.pkl``, or anything of ``torch.save``, which
+            some give the ending ``.pkl`` too.
 
     Returns:
         A dict with the weights, tensors on the CPU or arrays, by name under ``model``, and what
@@ -57,7 +61,7 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         if name.endswith(".safetensors"):
             return {"model": _read_safetensors(name)}
-        if name.endswith(".pkl"):
+        if name.endswith(".pkl") and not _is_torch_file(name):
             return _from_model_zoo(name, load_arrays(Path(name).read_bytes()))
         _refuse_growth(name)
         with allow_arrays():
@@ -70,6 +74,12 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if name.endswith(".pyth"):
         return _from_pycls(name, loaded)
     return _with_weights(name, loaded)
+
+
+def _is_torch_file(name: str) -> bool:
+    with open(name, "rb") as file:
+        start = file.read(len(_OLD_TORCH_MAGIC))
+    return start == _OLD_TORCH_MAGIC or zipfile.is_zipfile(name)
 
 
 def _refuse_growth(name: str) -> None:

@@ -23,6 +23,7 @@ _CLASS_LAYERS = [
     (re.compile(r"(^|\.)box_predictor(\.\d+)?\.bbox_pred\.(weight|bias)$"), 0, 4),
     (re.compile(r"(^|\.)centernet_head\.cls_logits\.(weight|bias)$"), 0, 1),
     (re.compile(r"(^|\.)mask_head\.predictor\.(weight|bias)$"), 0, 1),
+    (re.compile(r"(^|\.)(tl|br|ct)_heats\.\d+\.1\.(weight|bias)$"), 0, 1),
 ]
 
 

@@ -36,6 +36,7 @@ def set_score_threshold(cfg: CfgNode, threshold: float) -> None:
     """
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
+    cfg.MODEL.TRIPLETS.SCORE_THRESH_TEST = threshold
     if cfg.MODEL.META_ARCHITECTURE == "CenterNetDetector":
         # With an agnostic map the threshold applies to the class map p, while the score is
         # sqrt(p * agnostic) <= sqrt(p).
@@ -106,6 +107,8 @@ class Predictor:
         model = self.cfg.MODEL
         return {
             "CenterNetDetector": model.CENTERNET.NUM_CLASSES,
+            "CenterNetTriplets": model.TRIPLETS.NUM_CLASSES,
+            "CornerNet": model.TRIPLETS.NUM_CLASSES,
             "RetinaNet": model.RETINANET.NUM_CLASSES,
         }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)
 
