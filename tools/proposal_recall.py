@@ -105,7 +105,7 @@ def measure(cfg: CfgNode, counts: Sequence[int]) -> dict[str, ProposalRecall]:
     """Recall of a config's first stage on each data set of DATASETS.TEST.
 
     Raises:
-        UserError: if the detector has none.
+        UserError: if the detector has none, or a data set no images or annotations.
     """
     cfg = limit_proposals(cfg, max(counts))
     network = first_stage(load_model(cfg))
@@ -114,8 +114,9 @@ def measure(cfg: CfgNode, counts: Sequence[int]) -> dict[str, ProposalRecall]:
         evaluator = ProposalEvaluator(dataset, counts)
         loader = Trainer.build_test_loader(cfg, dataset)
         test_on(network, loader, evaluator, None, out_of_memory_in_test(cfg))
-        if evaluator.recall is not None:
-            recalls[dataset] = evaluator.recall
+        if evaluator.recall is None:
+            raise UserError(f"Data set '{dataset}' has no images.")
+        recalls[dataset] = evaluator.recall
     return recalls
 
 

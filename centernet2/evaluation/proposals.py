@@ -109,8 +109,16 @@ class ProposalEvaluator(CocoEvaluator):
             dataset_name: a registered data set.
             counts: numbers of proposals an image to measure with.
             options: Detectron2's.
+
+        Raises:
+            UserError: if the data set has no annotations.
         """
         super().__init__(dataset_name, **options)
+        if not self._do_evaluation:
+            raise UserError(
+                f"Data set '{dataset_name}' has no annotations to compare proposals with: name "
+                "another in DATASETS.TEST."
+            )
         self._counts = counts
 
     def _eval_box_proposals(self, predictions: list[dict[str, Any]]) -> None:

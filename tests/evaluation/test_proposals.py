@@ -169,11 +169,13 @@ def test_metrics_have_detectron2s_names_and_sizes_without_objects_no_value():
 
 
 @pytest.fixture
-def bare_dataset(tmp_path):
-    """A data set whose annotations, as LVIS's, have no "iscrowd"."""
+def bare_dataset(tmp_path, request):
+    """A data set whose annotations, as LVIS's, have no "iscrowd"; or, on request, without any."""
     truth = make_truth({1: np.array([[0, 0, 50, 50]]), 2: np.array([[100, 0, 200, 50]])}).dataset
     for annotation in truth["annotations"]:
         del annotation["iscrowd"], annotation["area"]
+    if getattr(request, "param", "annotated") == "images alone":
+        del truth["annotations"]
     (tmp_path / "truth.json").write_text(json.dumps(truth))
     register_coco_instances("bare_dataset", {}, str(tmp_path / "truth.json"), str(tmp_path))
     yield "bare_dataset"
@@ -192,6 +194,12 @@ def test_the_evaluator_measures_what_a_first_stage_gives(bare_dataset):
     assert results["box_proposals"]["AR@1"] == 50
     assert results["box_proposals"]["AR@2"] == 100
     assert evaluator.recall.average().tolist() == [50, 100]
+
+
+@pytest.mark.parametrize("bare_dataset", ["images alone"], indirect=True)
+def test_a_data_set_without_annotations_is_refused(bare_dataset):
+    with pytest.raises(UserError, match="'bare_dataset' has no annotations"):
+        ProposalEvaluator(bare_dataset)
 
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
