@@ -130,9 +130,11 @@ def _drawn(
         return {}, []
     best, worst = best_and_worst(score_images(boxes.matches, threshold))
     options: dict[str, Any] = {"threshold": threshold, "count": _DRAWN}
-    low, problems = draw_images(data, worst, folder, draw, **options)
+    low, problems = draw_images(data, boxes.matches, worst, folder, draw, **options)
+    if problems and not low:
+        return {}, problems  # most likely another folder
     shown = [image.score.image_id for image in low]
-    high, more = draw_images(data, best, folder, draw, **options, without=shown)
+    high, more = draw_images(data, boxes.matches, best, folder, draw, **options, without=shown)
     return {"Worst": low, "Best": high}, list(dict.fromkeys(problems + more))
 
 
@@ -167,10 +169,11 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Any) -> None:
 
 
 def _print(report: Mapping[str, Any]) -> None:
-    console = Console()
+    tasks = list(report["metrics"])
+    table = Table("%", *tasks)
     for figures in (report["metrics"], report["false_discovery"]):
-        table = Table("", *next(iter(figures.values())))
-        for task, values in figures.items():
-            cells = ("–" if value is None else page.text(value) for value in values.values())
-            table.add_row(task, *cells)
-        console.print(table)
+        for metric in figures[tasks[0]]:
+            values = [figures[task][metric] for task in tasks]
+            table.add_row(metric, *("–" if v is None else page.text(v) for v in values))
+        table.add_section()
+    Console().print(table)

@@ -14,18 +14,19 @@ Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 # Mended by becoming true: the object that they lie on is there to be found
-_MOVED = ("localisation", "classification")
+_MOVED = [ERROR_KINDS.index(kind) for kind in ("localisation", "classification")]
 _RECALLS = np.linspace(0, 1, 101)
 
 
 def error_costs(matches: Matches, classes: int) -> dict[str, float]:
     """AP at the matches' IoU, and the rise of it (dAP) for each kind of error, in percent.
 
-    As in TIDE, one kind at a time is mended. Of localisation and classification errors the one of
-    highest score on an object that nothing finds becomes a true positive of the object's class,
-    the others go. Duplicates, background and "both" go. Missed objects go: they no longer count as
-    objects. "false positives" are all errors gone; "false negatives" are all objects gone that
-    nothing finds. A class that has no objects left falls out of the mean.
+    As in TIDE, one kind at a time is mended. An object that nothing finds belongs to the error of
+    highest score, localisation or classification, that lies on it: this one becomes a true positive
+    of the object's class when its kind is mended, others of the kind go. Duplicates, background and
+    "both" go. Missed objects go: they no longer count as objects. "false positives" are all errors
+    gone; "false negatives" are all objects gone that nothing finds. A class that has no objects
+    left counts as 0 still.
 
     Args:
         matches: from :func:`centernet2.evaluation.report.matching.match`.
@@ -44,32 +45,37 @@ def error_costs(matches: Matches, classes: int) -> dict[str, float]:
     is_found[target[hit]] = True
     base = average_precision(label, hit, objects)
 
+    claims = np.flatnonzero(np.isin(kind, _MOVED) & ~is_found[target])
+    _, first = np.unique(target[claims], return_index=True)
+    owner = np.zeros(len(kind), dtype=bool)
+    owner[claims[first]] = True
+
     costs = {"AP": base}
     for i, name in enumerate(ERROR_KINDS):
-        kept, mended = kind != i, np.zeros(len(kind), dtype=bool)
-        if name in _MOVED:
-            candidates = np.flatnonzero((kind == i) & ~is_found[target])
-            _, first = np.unique(target[candidates], return_index=True)
-            mended[candidates[first]] = True
+        mended = owner & (kind == i)
+        kept = (kind != i) | mended
         labels = label.copy()
         labels[mended] = matches.object_label[target[mended]]
-        kept |= mended
         costs[name] = average_precision(labels[kept], (hit | mended)[kept], objects) - base
     missed = np.bincount(matches.object_label[matches.missed()], minlength=classes)
     unfound = np.bincount(matches.object_label[~is_found], minlength=classes)
-    costs["missed"] = average_precision(label, hit, objects - missed) - base
+    some = objects > 0
+    costs["missed"] = average_precision(label, hit, objects - missed, some) - base
     costs["false positives"] = average_precision(label[hit], hit[hit], objects) - base
-    costs["false negatives"] = average_precision(label, hit, objects - unfound) - base
+    costs["false negatives"] = average_precision(label, hit, objects - unfound, some) - base
     return costs
 
 
-def average_precision(label: Integers, correct: Flags, objects: Integers) -> float:
+def average_precision(
+    label: Integers, correct: Flags, objects: Integers, classes: Flags | None = None
+) -> float:
     """Mean of the classes' precision at recalls 0, 0.01, ... 1, in percent, as COCO takes it.
 
     Args:
         label: ``(D,)`` classes of the detections, the best score first.
         correct: ``(D,)`` which of them are true positives.
-        objects: ``(K,)`` objects of each class; those without any do not count.
+        objects: ``(K,)`` objects of each class.
+        classes: ``(K,)`` those that count; default: those with objects.
 
     Returns:
         NaN if no class counts.
@@ -78,13 +84,13 @@ def average_precision(label: Integers, correct: Flags, objects: Integers) -> flo
     starts = np.searchsorted(label[order], np.arange(len(objects) + 1))
     values = [
         _class_precision(correct[order[starts[k] : starts[k + 1]]], int(objects[k]))
-        for k in np.flatnonzero(objects)
+        for k in np.flatnonzero(objects if classes is None else classes)
     ]
     return 100 * float(np.mean(values)) if values else float("nan")
 
 
 def _class_precision(correct: Flags, objects: int) -> float:
-    if not len(correct):
+    if not len(correct) or not objects:
         return 0.0
     true = np.cumsum(correct)
     recall, precision = true / objects, true / np.arange(1, len(correct) + 1)

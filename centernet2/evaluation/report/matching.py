@@ -34,6 +34,7 @@ class Matches:
         image: ``(D,)``.
         label: ``(D,)`` classes.
         score: ``(D,)``.
+        index: ``(D,)`` places in the results file.
         kind: ``(D,)`` index into ``ERROR_KINDS``; -1 a true positive; -2 ignored: on a crowd, or
             of a class whose objects are not all annotated in the image.
         target: ``(D,)`` the object that is found, or that a localisation or classification error
@@ -47,6 +48,7 @@ class Matches:
     image: Integers
     label: Integers
     score: Floats
+    index: Integers
     kind: Integers
     target: Integers
     pair: Integers
@@ -148,6 +150,7 @@ def match(
         image=every.image,
         label=every.label,
         score=every.score,
+        index=every.index,
         kind=kind,
         target=target,
         pair=pair,
@@ -171,6 +174,7 @@ class _Side:
         self.image = np.array([place[r["image_id"]] for r in records], dtype=np.int64)
         self.label = np.array([class_of[r["category_id"]] for r in records], dtype=np.int64)
         self.score = np.array([r.get("score", 1) for r in records], dtype=np.float64)
+        self.index = np.arange(len(records))
         self._images = len(images)
         if task == "bbox":
             boxes = np.array([r["bbox"] for r in records], dtype=np.float64)
@@ -186,7 +190,8 @@ class _Side:
     def keep(self, chosen: npt.NDArray[Any]) -> None:
         """Keep what an index or a mask chooses."""
         self.image, self.label = self.image[chosen], self.label[chosen]
-        self.score, self.regions = self.score[chosen], self.regions[chosen]
+        self.score, self.index = self.score[chosen], self.index[chosen]
+        self.regions = self.regions[chosen]
         self._starts = np.searchsorted(self.image, np.arange(self._images + 1))
 
     def slice(self, image: int) -> slice:

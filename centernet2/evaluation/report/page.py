@@ -10,15 +10,18 @@ from html import escape
 __all__ = ["facts", "figure", "lines", "page", "row", "table", "text"]
 
 _STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:60rem;padding:1rem;color:#222}
+body{font:15px/1.45 system-ui,sans-serif;margin:0 auto;max-width:66rem;padding:1rem;color:#222}
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 .wide{overflow-x:auto}table{border-collapse:collapse}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}
+.long{max-height:36rem;overflow:auto;font-size:.85rem}
+.long thead th{position:sticky;top:0;background:#fff;vertical-align:bottom}
 table.sort th{cursor:pointer;text-decoration:underline dotted}
 figure{margin:1rem 0}figcaption{color:#555;font-size:.9em;overflow-wrap:anywhere}
-img{max-width:100%;height:auto;display:block}p.note{color:#555}
-.row{display:flex;flex-wrap:wrap;gap:1rem}.row figure{flex:1 1 22rem;min-width:0;margin:0}
+img{max-width:100%;height:auto;display:block}.wide img{max-width:none}p.note{color:#555}
+.row{display:flex;flex-wrap:wrap;gap:1rem;margin:1rem 0}
+.row figure{flex:1 1 22rem;min-width:0;margin:0}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1rem;margin:1rem 0}
 dt{color:#555}dd{margin:0;overflow-wrap:anywhere}
 """
@@ -41,14 +44,20 @@ def text(value: object) -> str:
 def table(
     header: Sequence[str], rows: Sequence[Sequence[object]], *, sortable: bool = False
 ) -> str:
-    """HTML of a table; names are escaped."""
+    """HTML of a table; names are escaped.
+
+    Args:
+        header: of the columns.
+        rows: numbers and texts.
+        sortable: by a click on a heading; such a table scrolls in a window of its own.
+    """
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
     body = "".join(
         "<tr>" + "".join(f"<td>{escape(text(cell))}</td>" for cell in row) + "</tr>" for row in rows
     )
-    kind = ' class="sort"' if sortable else ""
+    kind, box = (' class="sort"', "long") if sortable else ("", "wide")
     return (
-        f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead>'
+        f'<div class="{box}"><table{kind}><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -68,12 +77,28 @@ def lines(texts: Iterable[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>"
 
 
-def figure(picture: bytes, description: str, caption: str = "", kind: str = "png") -> str:
-    """HTML of a picture that travels inside the page, with a caption if it has a text."""
+def figure(
+    picture: bytes,
+    description: str,
+    caption: str = "",
+    *,
+    kind: str = "png",
+    scrolls: bool = False,
+) -> str:
+    """HTML of a picture that travels inside the page.
+
+    Args:
+        picture: the file.
+        description: for those who do not see it.
+        caption: below it; none if empty.
+        kind: "png" or "jpeg".
+        scrolls: keeps its size in a narrow window; else it shrinks.
+    """
     data = base64.b64encode(picture).decode("ascii")
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
     image = f'<img src="data:image/{kind};base64,{data}" alt="{escape(description)}"/>'
-    return f'<figure><div class="wide">{image}</div>{below}</figure>'
+    box = ' class="wide"' if scrolls else ""
+    return f"<figure><div{box}>{image}</div>{below}</figure>"
 
 
 def row(figures: Iterable[str]) -> str:

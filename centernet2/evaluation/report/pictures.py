@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
@@ -16,6 +15,7 @@ from PIL import Image
 from centernet2.data.doctor.tables import image_file
 from centernet2.errors import UserError
 from centernet2.evaluation.report.files import Detections
+from centernet2.evaluation.report.matching import IGNORED, Matches
 from centernet2.evaluation.report.ranking import ImageScore
 
 __all__ = ["Draw", "DrawnImage", "draw_images"]
@@ -44,18 +44,20 @@ class DrawnImage:
 
 def draw_images(
     data: Detections,
+    matches: Matches,
     ranking: Iterable[ImageScore],
     folder: Path,
     draw: Draw,
     *,
     threshold: float,
     count: int,
-    without: Iterable[int] = (),
+    without: Collection[int] = (),
 ) -> tuple[list[DrawnImage], list[str]]:
     """Draw the first images of a ranking; those that cannot be drawn make room for the next.
 
     Args:
-        data: objects and detections.
+        data: what was evaluated.
+        matches: tells which detections count.
         ranking: best or worst first.
         folder: that the file names are relative to.
         draw: see above.
@@ -67,39 +69,35 @@ def draw_images(
         The images, and a sentence for each that could not be drawn; after five of these nothing
         more is tried.
     """
-    passed = set(without)
     names = {category["id"]: category["name"] for category in data.categories}
     images = {image["id"]: image for image in data.truth["images"]}
-    chosen = [score for score in ranking if score.image_id not in passed]
-    near = {score.image_id for score in chosen[: count + _MOST_FAILURES]}
-    objects, found = _by_image(data.truth["annotations"], near), _by_image(data.found, near)
+    counted = (matches.score >= threshold) & (matches.kind != IGNORED)
     drawn: list[DrawnImage] = []
     problems: list[str] = []
-    for score in chosen:
+    for score in ranking:
         if len(drawn) == count or len(problems) == _MOST_FAILURES:
             break
+        if score.image_id in without:
+            continue
         image = images[score.image_id]
         name = image_file(image)
         if name is None:
             problems.append(f"image {score.image_id} has no 'file_name' in the annotations")
             continue
-        confident = [d for d in found[score.image_id] if d["score"] >= threshold]
-        plain = [o for o in objects[score.image_id] if not o["iscrowd"]]
+        of_image = matches.image == matches.image_ids.index(score.image_id)
+        found = [data.found[i] for i in matches.index[counted & of_image]]
+        objects = [
+            o
+            for o in data.truth["annotations"]
+            if o["image_id"] == score.image_id and not o["iscrowd"]
+        ]
         try:
-            picture = draw(folder / name, image, confident, plain, names)
+            picture = draw(folder / name, image, found, objects, names)
         except UserError as error:
             problems.append(str(error))
             continue
         drawn.append(DrawnImage(_jpeg(picture), name, score))
     return drawn, problems
-
-
-def _by_image(records: Iterable[Record], ids: set[int]) -> dict[int, list[Record]]:
-    result = defaultdict(list)
-    for record in records:
-        if record["image_id"] in ids:
-            result[record["image_id"]].append(record)
-    return result
 
 
 def _jpeg(picture: npt.NDArray[np.uint8]) -> bytes:

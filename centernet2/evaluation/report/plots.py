@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 MOST_CLASSES = 20
-MOST_LETTERS = 18
+MOST_LETTERS = 20
 RECALLS = np.linspace(0, 1, 101)
 
 
@@ -69,7 +69,9 @@ def plot_sizes(sizes: Mapping[str, Sequence[Mapping[str, float]]]) -> bytes:
             alpha = 1 if key == "AP" else 0.35
             top.bar(centres + shift, values, width, color=color, alpha=alpha, label=f"{task} {key}")
     top.set(ylabel="%", ylim=(0, 100))
-    top.legend(fontsize=8, frameon=False, ncols=len(sizes), loc="upper left")
+    top.legend(
+        fontsize=8, frameon=False, ncols=2 * len(sizes), loc="lower center", bbox_to_anchor=(0.5, 1)
+    )
     bottom.bar(centres, [row["objects"] for row in bins], 0.85, color="0.6")
     bottom.set(xlabel="side of the object, pixels", ylabel="objects")
     ends = [f"-{row['to']:g}" if row["to"] == row["to"] else " +" for row in bins]
@@ -129,8 +131,9 @@ def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes
 
 
 def short(name: str) -> str:
-    """A class name for a label: cut, and without meaning to matplotlib."""
-    text = name if len(name) <= MOST_LETTERS else name[: MOST_LETTERS - 1] + "…"
+    """A class name for a label: cut in the middle, and without meaning to matplotlib."""
+    half = MOST_LETTERS // 2
+    text = name if len(name) <= MOST_LETTERS else f"{name[:half]}…{name[1 - half :]}"
     return text.replace("$", r"\$")  # else matplotlib reads it as mathematics
 
 

@@ -63,27 +63,37 @@ def figure_sections(
                 for task, f in tasks.items()
             )
         ],
-        "Sizes of objects": [_sizes(tasks)],
         f"Errors at IoU 0.5: all, those of {confident}, and what they cost": [
-            *(_errors(task, f) for task, f in tasks.items()),
-            "<p class='note'>dAP: points of AP50 that would be gained if there were none of the "
+            _errors(tasks),
+            '<p class="note">dAP: points of AP50 that would be gained if there were none of the '
             "kind.</p>",
         ],
         f"Confusion of boxes at IoU 0.5, {confident}, % of the row": [
             page.figure(
                 plots.plot_confusion(box.matches.confusion(len(rows), threshold), data.names),
                 "confusion matrix",
+                scrolls=True,
             )
         ],
-        **_calibration(box.matches),
+        "Sizes of objects, and calibration of scores": [
+            page.row([_sizes(tasks), _calibration(box.matches)])
+        ],
     }
     if len(order) > 1:
+        bars = class_plots.best_and_worst(order, class_plots.MOST_BARS)
+        lines = class_plots.best_and_worst(order, class_plots.MOST_LINES)
         sections["Best and worst classes"] = [
-            page.figure(class_plots.plot_class_ap(classes, order, data.names), "AP of classes"),
-            page.figure(
-                class_plots.plot_class_precision(box.precision[0], order, data.names),
-                "precision over recall of classes",
-                "boxes, IoU 0.5",
+            page.row(
+                page.figure(class_plots.plot_class_ap(classes, part, data.names), "AP", title)
+                for title, part in bars.items()
+            ),
+            page.row(
+                page.figure(
+                    class_plots.plot_class_precision(box.precision[0], part, data.names),
+                    "precision over recall",
+                    f"{title}, boxes at IoU 0.5",
+                )
+                for title, part in lines.items()
             ),
         ]
     sections[f"Classes (errors: {confident})"] = [
@@ -114,6 +124,10 @@ def image_section(
             sections[f"{heading} images, by F1 at IoU 0.5 and score {threshold:g}"] = figures
     if problems:
         sections["Images that could not be drawn"] = [page.lines(problems)]
+        if not sections.keys() - {"Images that could not be drawn"}:
+            sections["Images that could not be drawn"].append(
+                "<p>Is this the folder that the file names of the annotations are relative to?</p>"
+            )
     return sections
 
 
@@ -122,9 +136,13 @@ def _by_task(figures: Mapping[str, Mapping[str, float]]) -> str:
     return page.table(["", *columns], [[task, *v.values()] for task, v in figures.items()])
 
 
-def _errors(task: str, figures: TaskFigures) -> str:
-    rows = [[kind, *values.values()] for kind, values in figures.errors.items()]
-    return page.table([task, "all", "confident", "dAP"], rows)
+def _errors(tasks: Mapping[str, TaskFigures]) -> str:
+    header = [f"{task}: {column}" for task in tasks for column in ("all", "confident", "dAP")]
+    rows = [
+        [kind, *(value for f in tasks.values() for value in f.errors[kind].values())]
+        for kind in tasks["box"].errors
+    ]
+    return page.table(["kind", *header], rows)
 
 
 def _sizes(tasks: Mapping[str, TaskFigures]) -> str:
@@ -133,10 +151,13 @@ def _sizes(tasks: Mapping[str, TaskFigures]) -> str:
     if not len(used):
         return "<p>No objects.</p>"
     shown = {t: f.sizes[used[0] : used[-1] + 1] for t, f in tasks.items()}
-    return page.figure(plots.plot_sizes(shown), "AP by the size of objects")
+    return page.figure(plots.plot_sizes(shown), "AP by size", "AP by the side of the objects")
 
 
-def _calibration(matches: Matches) -> Sections:
+def _calibration(matches: Matches) -> str:
     calibration = calibrate(*matches.correctness())
-    heading = f"Calibration: expected error {page.text(100 * calibration.error)} %"
-    return {heading: [page.figure(plots.plot_calibration(calibration), "reliability diagram")]}
+    return page.figure(
+        plots.plot_calibration(calibration),
+        "reliability diagram",
+        f"expected calibration error {page.text(100 * calibration.error)} %",
+    )
