@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
@@ -43,6 +44,40 @@ def test_the_report_lies_beside_the_results(case):
     report = json.loads((folder / "report.json").read_text())
     assert report["metrics"]["box"]["AP"] == pytest.approx(100)
     assert report["about"]["weights"] == "some.pth"
+
+
+def test_the_report_names_its_origin_and_draws_images(case):
+    cfg, folder, trainer = case
+    (name,) = cfg.DATASETS.TEST
+    MetadataCatalog.get(name).set(image_root="pictures")
+    asked = []
+
+    def draw(path, image, found, objects, names):
+        asked.append((str(path), len(found), len(objects), names))
+        return np.zeros((9, 18, 3), dtype=np.uint8)
+
+    evaluate.evaluate_checkpoint(cfg, trainer=trainer, config_file="some.yaml", draw=draw)
+    report = json.loads((folder / "report.json").read_text())
+    told = {key: report["about"][key] for key in ("config", "weights", "data set")}
+    assert told == {"config": "some.yaml", "weights": "some.pth", "data set": name}
+    assert asked == [("pictures/a.jpg", 1, 1, {5: "thing"})]
+
+
+def test_lvis_has_a_report_too(case):
+    cfg, folder, trainer = case
+    (name,) = cfg.DATASETS.TEST
+    file = folder.parents[1] / "gt.json"
+    truth = json.loads(file.read_text())
+    truth["images"][0].update(neg_category_ids=[], not_exhaustive_category_ids=[])
+    truth["categories"][0]["frequency"] = "r"
+    file.write_text(json.dumps(truth))
+    MetadataCatalog.remove(name)
+    MetadataCatalog.get(name).set(json_file=str(file), evaluator_type="lvis")
+    results = folder / "coco_instances_results.json"
+    results.rename(folder / "lvis_instances_results.json")
+    evaluate.evaluate_checkpoint(cfg, trainer=trainer)
+    report = json.loads((folder / "report.json").read_text())
+    assert report["metrics"]["box"]["APr"] == pytest.approx(100)
 
 
 def test_a_key_turns_it_off(case):

@@ -57,6 +57,29 @@ def test_the_page_is_well_formed_and_escaped(tmp_path):
     ET.fromstring(html.removeprefix("<!DOCTYPE html>"))
 
 
+def test_lvis_has_its_figures_on_the_page(tmp_path):
+    truth = make_truth([(0, k, 10 * k, 10, 9, 9, 0) for k in range(4)], tuple("abcd"))
+    make_federated(truth, {0: [], 1: [2]}, {})
+    found = [detection(0, k, 10 * k, 10, 9, 9, 0.9) for k in (0, 3)]
+    result = report(tmp_path, truth, [*found, detection(1, 2, 0, 0, 9, 9, 0.9)])
+    metrics = result["metrics"]["box"]
+    assert [metrics[k] for k in ("APr", "APc", "APf")] == pytest.approx([100, 0, 0])
+    assert [c["frequency"] for c in result["per_class"]] == ["rare", "common", "frequent", "rare"]
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "<th>APr</th>" in html and "<td>100.0</td>" in html
+
+
+def test_what_the_caller_tells_is_on_the_page(tmp_path):
+    loaded(tmp_path, make_truth([(0, 0, 1, 1, 20, 20, 0)]), [])
+    about = {"config": "configs/<mine>.yaml", "weights": "", "data set": "b & w"}
+    result = write_report(tmp_path / "dt.json", tmp_path / "gt.json", tmp_path / "out", about=about)
+    assert result["about"].items() >= about.items()
+    assert {"date", "versions", "results", "annotations"} <= result["about"].keys()
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "configs/&lt;mine&gt;.yaml" in html and "b &amp; w" in html
+    assert "<dt>weights" not in html  # nothing was told
+
+
 @pytest.mark.slow
 def test_figures_of_real_data_are_those_of_pycocotools(shared_data, tmp_path):
     path = shared_data / "bccd" / "val.json"
