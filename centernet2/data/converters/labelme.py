@@ -147,6 +147,9 @@ def _image(root: Path, path: Path, data: dict[str, Any], embedded: Path | None) 
         pixels = base64.b64decode(content, validate=True)
     except (TypeError, ValueError, binascii.Error) as error:
         raise UserError(f"{path}: its 'imageData' is not in base64: {error}.") from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(pixels)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(pixels)
+    except OSError as error:
+        raise UserError(f"{path}: its image cannot be written: {error}.") from error
     return target

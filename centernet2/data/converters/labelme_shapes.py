@@ -22,6 +22,9 @@ _CORNERS = ("polygon", "oriented_rectangle", "rotation")  # the last is X-AnyLab
 MASKED = (*_CORNERS, "circle", "mask")  # have an outline; a rectangle may be just a box
 REGIONS = (*MASKED, "rectangle")  # what can enclose an object
 
+_FAR = 1e9  # pixels; no image is as large
+_LARGEST_CIRCLE = 1e5  # radius in pixels up to which outlines get ever more corners
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -76,7 +79,7 @@ def _points(where: str, points: Any) -> np.ndarray:
         found = np.array(points, np.float64)
     except (TypeError, ValueError, OverflowError):
         found = np.zeros(0)
-    if found.ndim != 2 or found.shape[1] != 2 or not np.isfinite(found).all():
+    if found.ndim != 2 or found.shape[1] != 2 or not (np.abs(found) <= _FAR).all():
         raise UserError(f"{where} has the points {points!r:.60}; they must be pairs [x, y].")
     return found
 
@@ -128,7 +131,7 @@ def _outline(shape: Shape) -> np.ndarray:
     if shape.kind == "circle":
         centre, radius = points[0], math.dist(*points)
         # As many corners as keep it within half a pixel of the circle, its four extremes among them
-        needed = math.pi / math.acos(1 - 0.5 / radius) if radius > 1 else 0
+        needed = math.pi / math.acos(1 - 0.5 / min(max(radius, 1), _LARGEST_CIRCLE))
         angles = np.linspace(0, 2 * math.pi, 4 * max(3, math.ceil(needed / 4)), endpoint=False)
         return centre + radius * np.stack([np.cos(angles), np.sin(angles)], 1)
     if shape.kind == "rectangle":  # two corners; other tools write all four

@@ -85,6 +85,8 @@ def _members(root: Path, split: str, files: list[Path]) -> list[Path]:
         if line not in stems and first not in stems:
             raise UserError(f"{where}: there is no {first}.xml in {root}.")
         members.append(stems[line if line in stems else first])
+    if not members:
+        raise UserError(f"{listing} lists no images.")
     return members
 
 

@@ -153,6 +153,45 @@ def test_objects_are_cut_off_at_the_edge(tmp_path: Path) -> None:
     assert part["bbox"] == [50, 0, 10, 5]
 
 
+def test_a_circle_beyond_any_image(tmp_path: Path) -> None:
+    write(tmp_path / "a.json", [shape("owl", [[-5e8, 20], [30, 20]], "circle")])
+    (part,) = convert_labelme(tmp_path, "train")["annotations"]
+    assert part["bbox"] == pytest.approx([0, 0, 30, 40])
+
+
+def test_masks_of_real_people(shared_data: Path, tmp_path: Path) -> None:
+    """Run lengths, as LabelMe would save them, there and back."""
+    folder = shared_data / "penn_fudan"
+    source = json.loads((folder / "val.json").read_text())
+    wanted = []
+    for image in source["images"][:3]:
+        shapes = []
+        for entry in source["annotations"]:
+            if entry["image_id"] == image["id"]:
+                pixels = mask_util.decode(runs(entry["segmentation"]))
+                x, y, w, h = mask_util.toBbox(runs(entry["segmentation"])).astype(int)
+                part = encoded(Image.fromarray(pixels[y : y + h, x : x + w] * 255))
+                corners = [[int(x), int(y)], [int(x + w - 1), int(y + h - 1)]]
+                shapes.append(shape("person", corners, "mask", mask=part))
+                wanted.append(pixels)
+        (tmp_path / image["file_name"]).symlink_to(folder / "images" / image["file_name"])
+        size = {"imageWidth": image["width"], "imageHeight": image["height"]}
+        path = (tmp_path / image["file_name"]).with_suffix(".json")
+        write(path, shapes, image["file_name"], **size)
+    found = convert_labelme(tmp_path, "train")["annotations"]
+    assert len(found) == len(wanted) > 3
+    for entry, pixels in zip(found, wanted):
+        assert (mask_util.decode(entry["segmentation"]) == pixels).all()
+        assert entry["area"] == pixels.sum()
+
+
+def runs(mask: dict[str, Any]) -> dict[str, Any]:
+    """A mask in the form that pycocotools decodes."""
+    if isinstance(mask["counts"], list):
+        return dict(mask_util.frPyObjects(mask, *mask["size"]))
+    return mask
+
+
 def test_old_files_tell_neither_size_nor_kind(tmp_path: Path) -> None:
     path = write(tmp_path / "a.json", [{"label": "owl", "points": TRIANGLE, "line_color": None}])
     entry = json.loads(path.read_text())
@@ -237,6 +276,7 @@ def test_images_inside_of_the_files(tmp_path: Path) -> None:
         ([shape("owl", [[1, 2], [3]])], {}, r"has the points \[\[1, 2\], \[3\]\]; they must be"),
         ([shape("owl", [[1, float("nan")]] * 3)], {}, "they must be pairs"),
         ([shape("owl", None)], {}, "they must be pairs"),
+        ([shape("owl", [[1, 1], [1e300, 2]], "circle")], {}, "they must be pairs"),
         ([shape("owl", [[1, 2]], "rectangle")], {}, "a rectangle, has 1 points"),
         ([shape("owl", TRIANGLE, "circle")], {}, "a circle, has 3 points"),
         ([shape("owl", TRIANGLE, "mask", mask="no")], {}, "has no readable 'mask'"),
@@ -247,6 +287,7 @@ def test_images_inside_of_the_files(tmp_path: Path) -> None:
         ([], {"imagePath": "x/gone.png"}, r"x/gone\.png is not there, nor gone\.png beside it"),
         ([], {"imagePath": "gone.png", "imageData": "?"}, "'imageData' is not in base64"),
         ([], {"imagePath": "gone.png", "imageData": "AAAA"}, "is not a readable image"),
+        ([], {"imagePath": "x" * 300, "imageData": "AAAA"}, "its image cannot be written"),
     ],
 )
 def test_mistakes(tmp_path: Path, shapes: Any, more: Any, message: str) -> None:

@@ -124,6 +124,9 @@ def test_lists_and_folders_that_name_nothing(root: Path) -> None:
     (root / "ImageSets/Main/val.txt").write_text("b\nz\n")
     with pytest.raises(UserError, match=r"val\.txt, line 2: there is no z\.xml"):
         convert_voc(root, "val")
+    (root / "ImageSets/Main/train.txt").write_text("\n")
+    with pytest.raises(UserError, match=r"train\.txt lists no images"):
+        convert_voc(root, "train")
     (root / "ImageSets/Main/train.txt").unlink()
     with pytest.raises(UserError, match=r"There is no .*train\.txt that lists"):
         convert_voc(root, "train")
