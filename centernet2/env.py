@@ -22,6 +22,8 @@ from .version import __version__
 __all__ = ["Problem", "collect_env", "find_problems", "format_env", "main"]
 
 MIN_TORCH = (2, 4)
+# Before it, torch.load ran code from checkpoints in spite of weights_only=True (CVE-2025-32434)
+SAFE_TORCH = (2, 6)
 MIN_DETECTRON2 = (0, 6)
 REPO = Path(__file__).resolve().parent.parent
 NVIDIA_GPU = Path("/dev/nvidia0")  # there when a driver has found one, whatever PyTorch says
@@ -257,6 +259,13 @@ def _check_torch() -> list[Problem]:
     if _release(version) < MIN_TORCH:
         text = f"PyTorch {version} is too old: pip install -U 'torch>={needed}' torchvision"
         problems.append(Problem(text, True))
+    elif _release(version) < SAFE_TORCH:
+        safe = ".".join(map(str, SAFE_TORCH))
+        text = (
+            f"PyTorch {version} can be made to run code by a .pth file (CVE-2025-32434): read only "
+            f"your own, or pip install -U 'torch>={safe}' torchvision"
+        )
+        problems.append(Problem(text, False))
     if NVIDIA_GPU.exists() and not found.module.cuda.is_available():
         cure = "install a build for your driver's CUDA version (pytorch.org), or update the driver"
         text = f"an NVIDIA GPU is here but this PyTorch cannot use it, so the CPU is: {cure}"

@@ -114,6 +114,16 @@ def test_an_old_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert required(find_problems()) == []
 
 
+@pytest.mark.parametrize(("version", "told"), [("2.5.1", True), ("2.6.0", False), ("2.4", True)])
+def test_a_torch_with_a_known_hole_is_a_note(
+    version: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch, "__version__", version)
+    notes = [problem for problem in find_problems() if "CVE-2025-32434" in problem.text]
+    assert len(notes) == told
+    assert not any(note.required for note in notes)
+
+
 def test_a_torchvision_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def nms(*args: object) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
-from detectron2.data.detection_utils import build_augmentation as detectron2_augmentation
 from PIL import Image
 
+from centernet2.data.resize import detectron2_augmentation
 from centernet2.errors import UserError
 
 __all__ = ["EfficientDetResizeCrop", "EfficientDetResizeCropTransform", "build_augmentation"]

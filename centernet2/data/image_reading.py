@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_jpeg
 
 __all__ = ["read_image"]
@@ -22,6 +22,8 @@ _UPRIGHT = (None, 0, 1)
 
 def read_image(file_name: str, image_format: str) -> npt.NDArray[Any]:
     """The pixels that ``detectron2.data.detection_utils.read_image`` gives, as an own array.
+
+    But for images of 16 bits, which Detectron2 makes white.
 
     torchvision decodes JPEG files with the same library as Pillow and without the latter's copies.
     Other formats, rotated files, and files that torchvision refuses are read by Detectron2.
@@ -49,7 +51,18 @@ def read_image(file_name: str, image_format: str) -> npt.NDArray[Any]:
             else:
                 rgb = pixels.permute(1, 2, 0).contiguous().numpy()
                 return cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR) if image_format == "BGR" else rgb
+        grey = _sixteen_bit_grey(data)
+        if grey is not None:
+            return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(utils.read_image(file_name, format=image_format), order="C")
+
+
+def _sixteen_bit_grey(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """The upper 8 of 16 bits; Detectron2, by Pillow, clips all but the darkest to white."""
+    with Image.open(io.BytesIO(data)) as image:
+        if not image.mode.startswith("I;16"):
+            return None
+        return (np.asarray(ImageOps.exif_transpose(image)) >> 8).astype(np.uint8)
 
 
 def _is_upright_jpeg(data: bytes) -> bool:

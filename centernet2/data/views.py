@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
 from centernet2.data.augmentation import EfficientDetResizeCrop
+from centernet2.data.resize import ShortestEdge
 from centernet2.errors import UserError
 
 __all__ = ["view_resizes", "whole_image_config"]
@@ -31,7 +32,7 @@ def view_resizes(cfg: CfgNode) -> list[T.Augmentation]:
         raise UserError(f"TEST.AUG.MAX_SIZE is {longest}; it must be at least 1 pixel.")
     if cfg.INPUT.TEST_INPUT_TYPE == "square":
         return [EfficientDetResizeCrop(min(size, longest), (1.0, 1.0)) for size in sizes]
-    return [T.ResizeShortestEdge(size, longest) for size in sizes]
+    return [ShortestEdge(size, longest) for size in sizes]
 
 
 def whole_image_config(cfg: CfgNode) -> CfgNode:

@@ -17,19 +17,22 @@ __all__ = ["BrokenImage", "BrokenImages", "map_or_broken"]
 
 logger = logging.getLogger(__name__)
 
+_LONGEST = 300  # characters of a reason
 _NAMED = 10  # of the broken files, in the sentence at the end
 # What Pillow's readers raise on damaged files, and Detectron2's mapper on one of another size
-_REASONS = (
+_READING = (
     OSError,
     ValueError,
     SyntaxError,
     EOFError,
     OverflowError,
-    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
 )
+# What transforms raise on sizes and annotations that they cannot work with. TypeError and the like
+# are left out: they speak of a mistake in a mapper.
+_TRANSFORMING = (AssertionError, IndexError, MemoryError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -49,10 +52,16 @@ def map_or_broken(mapper: Callable[[dict[str, Any]], Any], record: dict[str, Any
     """The mapper's result, or a :class:`BrokenImage` if the record's image cannot be used."""
     try:
         return mapper(record)
-    except _REASONS as error:
-        name = str(record.get("file_name", f"of id {record.get('image_id')}"))
+    except _READING as error:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        return BrokenImage(name, " ".join(text.split()) or type(error).__name__)
+        return _broken(record, text or type(error).__name__)
+    except _TRANSFORMING as error:
+        return _broken(record, f"{type(error).__name__}: {error}")
+
+
+def _broken(record: dict[str, Any], reason: str) -> BrokenImage:
+    name = str(record.get("file_name", f"of id {record.get('image_id')}"))
+    return BrokenImage(name, " ".join(reason.split())[:_LONGEST])
 
 
 class BrokenImages:

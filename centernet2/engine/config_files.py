@@ -67,17 +67,17 @@ class _Reader:
         return merged
 
     def _text(self, path: str) -> str:
+        name = path if len(self._open) == 1 else f"{self._open[-2]}: its _BASE_ {path}"
         try:
             local = PathManager.get_local_path(path)
             # Reading a device or a pipe might never end
             if os.path.exists(local) and not os.path.isfile(local):
-                raise UserError(f"{path} is no regular file; a config is a YAML file.")
+                raise UserError(f"{name} is no regular file; a config is a YAML file.")
             return Path(local).read_text(encoding="utf-8")
         except FileNotFoundError as error:
-            by = self._open[-2] if len(self._open) > 1 else path
-            raise UserError(f"{by}: its _BASE_ {path} does not exist.") from error
+            raise UserError(f"{name} does not exist.") from error
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} cannot be read: {error}.") from error
+            raise UserError(f"{name} cannot be read: {error}.") from error
 
 
 def _place(base: str, path: str) -> str:
