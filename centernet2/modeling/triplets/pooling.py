@@ -64,10 +64,13 @@ def row_max(x: torch.Tensor) -> torch.Tensor:
 
 def _line_max(x: torch.Tensor, dim: int) -> torch.Tensor:
     with torch.no_grad():
-        places = _places(x, dim, torch.int64)
-        is_max = x == x.amax(dim, keepdim=True)
-        last = (is_max * places).amax(dim, keepdim=True)
-    return x.gather(dim, last).expand_as(x)
+        best = x.amax(dim, keepdim=True)
+    if torch.is_grad_enabled() and x.requires_grad:
+        # Of equal maxima, amax would give each a share of the gradient
+        with torch.no_grad():
+            last = ((x == best) * _places(x, dim)).amax(dim, keepdim=True).long()
+        best = x.gather(dim, last)
+    return best.expand_as(x)
 
 
 def _running_max(x: torch.Tensor, dim: int, reverse: bool) -> torch.Tensor:
@@ -97,10 +100,9 @@ def _sources(pooled: torch.Tensor, dim: int, reverse: bool) -> torch.Tensor:
         Indices along ``dim``, in a small integer type: they wait for the backward pass.
     """
     size = pooled.shape[dim]
-    small = torch.int16 if size <= torch.iinfo(torch.int16).max else torch.int32
-    first = torch.zeros(pooled.shape, dtype=small, device=pooled.device)
     # Steps from the start of the scan; the maximum rises where an element is the source
-    steps = _places(pooled, dim, small)
+    steps = _places(pooled, dim)
+    first = torch.zeros(pooled.shape, dtype=steps.dtype, device=pooled.device)
     if size > 1:
         before, after = (0, 1) if not reverse else (1, 0)
         rises = pooled.narrow(dim, after, size - 1) > pooled.narrow(dim, before, size - 1)
@@ -110,10 +112,12 @@ def _sources(pooled: torch.Tensor, dim: int, reverse: bool) -> torch.Tensor:
     return size - 1 - first if reverse else first
 
 
-def _places(x: torch.Tensor, dim: int, dtype: torch.dtype) -> torch.Tensor:
+def _places(x: torch.Tensor, dim: int) -> torch.Tensor:
+    """Indices along ``dim``, of size 1 in all others, in the smallest type that holds them."""
     shape = [1] * x.dim()
-    shape[dim] = -1
-    return torch.arange(x.shape[dim], dtype=dtype, device=x.device).view(shape)
+    shape[dim] = size = x.shape[dim]
+    small = torch.int16 if size <= torch.iinfo(torch.int16).max else torch.int32
+    return torch.arange(size, dtype=small, device=x.device).view(shape)
 
 
 def _scan_max_(x: torch.Tensor, dim: int, reverse: bool) -> torch.Tensor:

@@ -130,8 +130,17 @@ def test_extremes():
     ]
     nan = torch.tensor([1.0, float("nan"), 2.0]).view(1, 1, 1, 3)
     assert pooling.right_pool(nan).isnan().flatten().tolist() == [False, True, True]
+    assert pooling.row_max(nan).isnan().all()
     out, grad = value_and_gradient(pooling.row_max, nan, torch.ones_like(nan))
     assert out.shape == grad.shape == nan.shape
+
+
+def test_lines_longer_than_16_bits_count() -> None:
+    x = torch.zeros(1, 1, 1, 40_000)
+    x[..., 39_000] = 1
+    for function, equal in ((pooling.right_pool, 1000), (pooling.row_max, 40_000)):
+        out, grad = value_and_gradient(function, x, torch.ones_like(x))
+        assert out.sum() == equal and grad[..., 39_000] == equal
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
