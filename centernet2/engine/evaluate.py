@@ -19,6 +19,7 @@ from centernet2.engine.trainer import Trainer
 from centernet2.errors import UserError
 from centernet2.evaluation.coco import CocoEvaluator, LvisEvaluator
 from centernet2.evaluation.report import Draw, write_report
+from centernet2.modeling.inference_form import to_inference_form
 
 __all__ = ["evaluate_checkpoint"]
 
@@ -67,6 +68,7 @@ def evaluate_checkpoint(
             f"the last one of {cfg.OUTPUT_DIR}."
         )
     checkpointer.load(weights)
+    to_inference_form(model)
     results = trainer.test(cfg, model)
     if comm.is_main_process():
         with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:

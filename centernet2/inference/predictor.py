@@ -20,6 +20,7 @@ from centernet2.engine.defaults import choose_device
 from centernet2.engine.test_time_augmentation import build_augmented
 from centernet2.errors import UserError
 from centernet2.inference.results import category_ids
+from centernet2.modeling.inference_form import to_inference_form
 
 __all__ = ["Predictor", "set_score_threshold"]
 
@@ -74,6 +75,7 @@ class Predictor:
         self.threshold = threshold
         self.model = build_model(cfg).eval()
         Checkpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        to_inference_form(self.model)
         shown = cfg
         if cfg.TEST.AUG.ENABLED:
             self.model, shown = build_augmented(cfg, self.model), whole_image_config(cfg)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from detectron2.config import get_cfg
 from detectron2.data import MetadataCatalog
+from torch import nn
 
 from centernet2.config import add_centernet_config
 from centernet2.engine import evaluate
@@ -33,7 +34,7 @@ def case(tmp_path, monkeypatch):
     monkeypatch.setattr(evaluate, "check_test_sets", lambda cfg: None)
     monkeypatch.setattr(evaluate, "Checkpointer", lambda *_: SimpleNamespace(load=lambda _: None))
     trainer = SimpleNamespace(
-        build_model=lambda cfg: None, test=lambda cfg, model: {"bbox": {"AP": 1}}
+        build_model=lambda cfg: nn.Linear(1, 1), test=lambda cfg, model: {"bbox": {"AP": 1}}
     )
     return cfg, folder, trainer
 

@@ -1,0 +1,66 @@
+"""A trained model in the form that runs fastest and gives the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from detectron2.layers import FrozenBatchNorm2d
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+__all__ = ["to_inference_form"]
+
+
+def to_inference_form(model: nn.Module) -> nn.Module:
+    """Change a model, in place, for inference only; its results stay the same up to rounding.
+
+    Batch normalisation goes into the weights of the convolution before it: where Detectron2's
+    ``Conv2d`` holds its ``norm``, and where one follows the other in an ``nn.Sequential``. On a
+    CPU the maps are kept channels-last, as its convolutions and :class:`Pooler` like them. The
+    model can be neither trained nor loaded into afterwards.
+
+    Args:
+        model: with its weights; is switched to ``eval``.
+
+    Returns:
+        The same model.
+    """
+    model.eval()
+    for module in list(model.modules()):
+        norm = getattr(module, "norm", None)
+        if isinstance(module, nn.Conv2d) and _is_fixed(norm):
+            _fuse(module, norm)
+            module.norm = None  # type: ignore[assignment]
+        elif isinstance(module, nn.Sequential):
+            children = list(module.named_children())
+            for (_, conv), (name, after) in zip(children, children[1:]):
+                plain = type(conv) is nn.Conv2d or getattr(conv, "norm", 0) is None
+                if isinstance(conv, nn.Conv2d) and plain and _is_fixed(after):
+                    _fuse(conv, after)
+                    setattr(module, name, nn.Identity())
+    if next(model.parameters()).device.type == "cpu":
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
+
+
+def _is_fixed(norm: Any) -> bool:
+    """Whether it is a batch normalisation that does not look at the batch."""
+    if isinstance(norm, FrozenBatchNorm2d):
+        return True
+    return isinstance(norm, _BatchNorm) and norm.running_mean is not None
+
+
+def _fuse(conv: nn.Conv2d, norm: Any) -> None:
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+    )
+    conv.weight = nn.Parameter(weight.detach(), requires_grad=False)
+    conv.bias = nn.Parameter(bias.detach(), requires_grad=False)

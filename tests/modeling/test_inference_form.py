@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.layers import Conv2d, FrozenBatchNorm2d, get_norm
+from detectron2.modeling import build_model
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from centernet2.engine import build_cfg
+from centernet2.modeling.inference_form import to_inference_form
+
+REPO = Path(__file__).resolve().parents[2]
+SMALL = [
+    *("MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", "", "MODEL.FPN.OUT_CHANNELS", "32"),
+    *("MODEL.ROI_BOX_HEAD.FC_DIM", "16", "MODEL.RESNETS.STEM_OUT_CHANNELS", "8"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "16", "MODEL.RESNETS.WIDTH_PER_GROUP", "4"),
+]
+
+
+def _draw_statistics(model: nn.Module) -> None:
+    """As after training: fresh normalisations are nearly the identity."""
+    for module in model.modules():
+        if isinstance(module, (_BatchNorm, FrozenBatchNorm2d)):
+            for values in (module.weight, module.bias, module.running_mean):
+                nn.init.normal_(values.data, 0.5, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides"),
+    [
+        ("configs/CenterNet2_R50_1x.yaml", SMALL),
+        ("configs/CenterNet-FPN_R50_1x.yaml", SMALL),
+        (
+            "configs/CenterNet2_R50_1x.yaml",
+            [*SMALL, "MODEL.RESNETS.DEFORM_ON_PER_STAGE", "[False, False, True, True]",
+             "MODEL.BACKBONE.NAME", "build_p67_resnet_fpn_backbone"],
+        ),
+        ("configs/CenterNet2_DLA-BiFPN-P3_4x.yaml", ["MODEL.DEVICE", "cpu", "MODEL.WEIGHTS", ""]),
+        ("configs/small/CenterNet2_MobileNetV2_pennfudan.yaml", SMALL[:6]),
+    ],
+)  # fmt: skip
+def test_results_stay_the_same(config, overrides):
+    cfg = build_cfg(str(REPO / config), overrides)
+    torch.manual_seed(0)
+    model = build_model(cfg).eval()
+    _draw_statistics(model)
+    form = to_inference_form(copy.deepcopy(model))
+    norms = [sum(isinstance(x, (_BatchNorm, FrozenBatchNorm2d)) for x in m.modules())
+             for m in (model, form)]  # fmt: skip
+    assert norms[1] < norms[0]
+
+    maps = []
+    image = torch.randn(1, 3, 128, 160)
+    with torch.no_grad():
+        for network in (model, form):
+            features = network.backbone(image)
+            head = getattr(network.proposal_generator, "centernet_head", None)
+            levels = [features[f] for f in network.proposal_generator.in_features]
+            maps.append([*levels, *head(levels).boxes])
+        for plain, fused in zip(*maps):
+            torch.testing.assert_close(
+                fused, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max())
+            )
+        sides = {"height": 128, "width": 160}
+        outputs = form([{"image": (image[0] * 50 + 120).clamp(0, 255), **sides}])
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize("kind", ["BN", "FrozenBN", "GN"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_place_of_a_norm(kind, bias):
+    torch.manual_seed(0)
+    held = Conv2d(3, 32, 3, bias=bias, norm=get_norm(kind, 32), activation=torch.relu)
+    behind = nn.Sequential(nn.Conv2d(32, 32, 1, bias=bias), get_norm(kind, 32), nn.ReLU())
+    alone = nn.Sequential(get_norm(kind, 32), nn.Conv2d(32, 32, 1))
+    model = nn.Sequential(held, behind, alone)
+    _draw_statistics(model)
+    image = torch.randn(2, 3, 9, 8)
+    expected = model.eval()(image)
+    form = to_inference_form(copy.deepcopy(model))
+    torch.testing.assert_close(form(image), expected, rtol=1e-4, atol=1e-4)
+    assert (form[0].norm is None) == isinstance(form[1][1], nn.Identity) == (kind != "GN")
+    assert type(form[2][0]) is type(model[2][0])
+
+
+def test_a_norm_of_the_batch_is_left():
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
+    assert isinstance(to_inference_form(model)[1], nn.BatchNorm2d)
