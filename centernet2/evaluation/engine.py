@@ -256,7 +256,7 @@ def _area(detection: Record) -> float:
     return float(mask_util.area(detection["segmentation"]))
 
 
-def _columns(found: list[dict[str, Any]], task: str) -> Any:
+def _columns(found: Sequence[Record], task: str) -> Any:
     """Boxes as the array ``(N, 7)`` that is read fastest; masks and keypoints as they are."""
     if task != "bbox":
         return found
@@ -265,7 +265,7 @@ def _columns(found: list[dict[str, Any]], task: str) -> Any:
 
 
 def _load(truth: Any, found: Sequence[Record], task: str) -> Any:
-    return truth.load_res(_columns(_found(found, task), task))
+    return truth.load_res(_columns(found, task) if task == "bbox" else _found(found, task))
 
 
 def _arrays(engine: Any, names: Sequence[str]) -> dict[str, npt.NDArray[np.float64]]:

@@ -15,7 +15,7 @@ h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
 .wide{overflow-x:auto}table{border-collapse:collapse}
 th,td{padding:.25rem .6rem;border-bottom:1px solid #ddd;text-align:right}
 th:first-child,td:first-child{text-align:left}
-.long{max-height:36rem;overflow:auto;font-size:.85rem}
+.long{max-height:36rem;overflow:auto;font-size:.8rem}.long td,.long th{padding:.2rem .35rem}
 .long thead th{position:sticky;top:0;background:#fff;vertical-align:bottom}
 table.sort th{cursor:pointer;text-decoration:underline dotted}
 figure{margin:1rem 0}figcaption{color:#555;font-size:.9em;overflow-wrap:anywhere}

@@ -114,8 +114,8 @@ def plot_confusion(counts: npt.NDArray[np.int64], names: Sequence[str]) -> bytes
     percent = (100 * counts / np.maximum(totals, 1))[np.ix_(shown, shown)]
     labels = [short(n) for n in [*names, "background"]]
     ticks = [labels[i] for i in shown]
-    side = 2.6 + 0.34 * len(shown)
-    figure = Figure(figsize=(side, side), layout="constrained", dpi=110)
+    side = 2.4 + 0.32 * len(shown)
+    figure = Figure(figsize=(side, side), layout="constrained", dpi=100)
     axes = figure.subplots()
     axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     for (row, column), value in np.ndenumerate(percent):

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from centernet2.evaluation.report import class_plots, page, plots
 from centernet2.evaluation.report.calibration import calibrate
@@ -18,6 +19,8 @@ from centernet2.evaluation.report.precision import COCO_IOUS
 __all__ = ["Sections", "data_section", "figure_sections", "image_section"]
 
 Sections = dict[str, list[str]]
+
+_FEW_CLASSES = 8  # their confusion matrix takes half the page's width
 
 
 def data_section(counts: Mapping[str, int], about: Mapping[str, str]) -> Sections:
@@ -48,19 +51,24 @@ def figure_sections(
     confident = f"score {threshold:g} and more"
     classes = np.array([row["AP"] for row in rows], dtype=float)
     order = class_plots.order_classes(classes, [row["objects"] for row in rows])
+    confusion = page.figure(
+        plots.plot_confusion(box.matches.confusion(len(rows), threshold), data.names),
+        "confusion matrix",
+        f"boxes at IoU 0.5, {confident}, in % of the row",
+        scrolls=True,
+    )
+    pair = [confusion, _calibration(box.matches)]
     sections: Sections = {
         "Average precision, %": [_by_task({t: f.headline for t, f in tasks.items()})],
         "False discovery rate, 1 - AP at IoU 0.05 to 0.50, %": [
             _by_task({t: f.false_discovery for t, f in tasks.items()})
         ],
-        "Precision over recall, mean of classes": [
+        "Precision over recall, and AP by size": [
             page.row(
-                page.figure(
-                    plots.plot_precision(f.precision, COCO_IOUS.tolist()),
-                    f"precision over recall, {task}",
-                    f"{task}, each IoU",
-                )
-                for task, f in tasks.items()
+                [
+                    *(_precision(task, figures) for task, figures in tasks.items()),
+                    _sizes(tasks),
+                ]
             )
         ],
         f"Errors at IoU 0.5: all, those of {confident}, and what they cost": [
@@ -68,34 +76,12 @@ def figure_sections(
             '<p class="note">dAP: points of AP50 that would be gained if there were none of the '
             "kind.</p>",
         ],
-        f"Confusion of boxes at IoU 0.5, {confident}, % of the row": [
-            page.figure(
-                plots.plot_confusion(box.matches.confusion(len(rows), threshold), data.names),
-                "confusion matrix",
-                scrolls=True,
-            )
-        ],
-        "Sizes of objects, and calibration of scores": [
-            page.row([_sizes(tasks), _calibration(box.matches)])
+        "Confusion, and calibration of scores": [
+            page.row(pair) if len(rows) <= _FEW_CLASSES else "".join(pair)
         ],
     }
     if len(order) > 1:
-        bars = class_plots.best_and_worst(order, class_plots.MOST_BARS)
-        lines = class_plots.best_and_worst(order, class_plots.MOST_LINES)
-        sections["Best and worst classes"] = [
-            page.row(
-                page.figure(class_plots.plot_class_ap(classes, part, data.names), "AP", title)
-                for title, part in bars.items()
-            ),
-            page.row(
-                page.figure(
-                    class_plots.plot_class_precision(box.precision[0], part, data.names),
-                    "precision over recall",
-                    f"{title}, boxes at IoU 0.5",
-                )
-                for title, part in lines.items()
-            ),
-        ]
+        sections["Best and worst classes"] = [_classes(classes, order, box, data.names)]
     sections[f"Classes (errors: {confident})"] = [
         page.table(list(rows[0]), [list(row.values()) for row in rows], sortable=True)
         if rows
@@ -143,6 +129,32 @@ def _errors(tasks: Mapping[str, TaskFigures]) -> str:
         for kind in tasks["box"].errors
     ]
     return page.table(["kind", *header], rows)
+
+
+def _precision(task: str, figures: TaskFigures) -> str:
+    picture = plots.plot_precision(figures.precision, COCO_IOUS.tolist())
+    return page.figure(picture, "precision over recall", f"{task}, mean of classes")
+
+
+def _classes(
+    ap: npt.NDArray[np.float64],
+    order: npt.NDArray[np.int64],
+    box: TaskFigures,
+    names: Sequence[str],
+) -> str:
+    bars = [
+        page.figure(class_plots.plot_class_ap(ap, part, names), "AP", title)
+        for title, part in class_plots.best_and_worst(order, class_plots.MOST_BARS).items()
+    ]
+    lines = [
+        page.figure(
+            class_plots.plot_class_precision(box.precision[0], part, names),
+            "precision over recall",
+            f"{title}, boxes at IoU 0.5",
+        )
+        for title, part in class_plots.best_and_worst(order, class_plots.MOST_LINES).items()
+    ]
+    return page.row([*bars, *lines])
 
 
 def _sizes(tasks: Mapping[str, TaskFigures]) -> str:
