@@ -39,6 +39,7 @@ class Finding:
         image: file name of the image that it concerns, where known.
         detail: what exactly is the matter, with values.
         part: which polygon of an annotation, from 0, where it is about one.
+        twin: annotation file and name of another image that it is about.
     """
 
     kind: str
@@ -49,6 +50,7 @@ class Finding:
     image: str = ""
     detail: str = ""
     part: int | None = None
+    twin: tuple[str, str] | None = None
 
     @property
     def about(self) -> Kind:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from centernet2.data.doctor.findings import printable
 from centernet2.data.doctor.images import ImageState
 from centernet2.data.doctor.tables import Dataset, image_file
 
@@ -39,8 +40,9 @@ def check_leakage(
             detail = f"differs in {distance[nearest]} of 64 bits from"
         else:
             continue
-        name = image_file(train.images.records[twin])
-        val.add(kind, val.images, row, f"{detail} {name} of {train.file}")
+        name = printable(image_file(train.images.records[twin]))
+        text = f"{detail} {name} of {train.file}"
+        val.add(kind, val.images, row, text, twin=(train.file, name))
 
 
 def _is_telling(look: int) -> bool:

@@ -62,7 +62,7 @@ def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
         findings = [finding for finding in report.findings if finding.kind == name]
         parts.append(f'<h2 id="{name}" class="{KINDS[name].severity}">{name} ({count:,})</h2>')
         parts.append(f"<p>{escape(KINDS[name].text)}. Cure: {escape(KINDS[name].cure)}.</p>")
-        figures = "".join(_figure(finding, data, roots) for finding in findings[:_DRAWN])
+        figures = "".join(_figures(finding, data, roots) for finding in findings[:_DRAWN])
         parts.append(f'<div class="figures">{figures}</div>' if figures else "")
         lines = (_joined(finding.place, finding.detail) for finding in findings[:_LISTED])
         parts.append("<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>")
@@ -77,25 +77,34 @@ def write_page(report: Report, path: Path, roots: dict[str, Path]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _figure(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> str:
-    """A thumbnail with what it is about; empty where no image can be shown."""
+def _figures(finding: Finding, data: dict[str, Any], roots: dict[str, Path]) -> str:
+    """Thumbnails of what it is about; empty where no image can be shown."""
     if not finding.image or finding.file not in data:
         return ""
-    place, wrong = locate(roots[finding.file], finding.image, by_url=True)
+    record = data[finding.file][finding.section][finding.index]
+    annotation = record if finding.section == "annotations" else None
+    caption = _joined(finding.image, finding.detail)
+    text = _figure(roots[finding.file], finding.image, annotation, caption)
+    if finding.twin is not None and finding.twin[0] in roots:
+        file, name = finding.twin
+        text += _figure(roots[file], name, None, f"{name} of {file}")
+    return text
+
+
+def _figure(root: Path, name: str, annotation: dict[str, Any] | None, caption: str) -> str:
+    place, wrong = locate(root, name, by_url=True)
     if wrong:
         return ""
-    record = data[finding.file][finding.section][finding.index]
     try:
-        picture = thumbnail(place, record if finding.section == "annotations" else None)
+        picture = thumbnail(place, annotation)
     except Exception:  # what is wrong with it stands in the list
         return ""
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=80)
     content = base64.b64encode(stream.getvalue()).decode("ascii")
-    caption = escape(_joined(finding.image, finding.detail))
     return (
-        f'<figure><img src="data:image/jpeg;base64,{content}" alt="{escape(finding.image)}">'
-        f"<figcaption>{caption}</figcaption></figure>"
+        f'<figure><img src="data:image/jpeg;base64,{content}" alt="{escape(name)}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
 

@@ -87,6 +87,7 @@ class Dataset:
         row: int = -1,
         detail: str = "",
         part: int | None = None,
+        twin: tuple[str, str] | None = None,
     ) -> None:
         """Write down one finding, of the record in ``row`` of ``table`` or of all of it."""
         if row < 0:
@@ -109,6 +110,7 @@ class Dataset:
                 name,
                 detail,
                 part,
+                twin,
             )
         )
 

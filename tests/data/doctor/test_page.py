@@ -43,3 +43,21 @@ def test_page(shared_data: Path, tmp_path: Path) -> None:
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
     for kind in report.counts():
         assert f'id="{kind}"' in text
+
+
+def test_both_images_of_a_leak_are_shown(shared_data: Path, tmp_path: Path) -> None:
+    data = json.loads((shared_data / "bccd" / "val.json").read_text())
+    data["images"] = data["images"][:2]
+    ids = [image["id"] for image in data["images"]]
+    data["annotations"] = [a for a in data["annotations"] if a["image_id"] in ids]
+    files = [tmp_path / f"{split}.json" for split in ("train", "val")]
+    for file in files:
+        file.write_text(json.dumps(data))
+    images = shared_data / "bccd" / "images"
+    report = check_dataset(files[0], images, files[1], images)
+    assert report.counts()["leak-same-file"] == 2
+    write_page(report, tmp_path / "page.html", {str(file): images for file in files})
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    for image in data["images"]:
+        assert f"<figcaption>{image['file_name']} of {files[0]}</figcaption>" in text
+        assert f"<figcaption>{image['file_name']}: is {image['file_name']} of {files[0]}<" in text
