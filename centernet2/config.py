@@ -215,14 +215,24 @@ def _add_backbones(cfg: CN) -> None:
 def _add_input(cfg: CN) -> None:
     # Boxes may stick out of a cropped image; their centres are moved inside for the targets
     cfg.INPUT.NOT_CLAMP_BOX = False
-    # Resizing in training: "EfficientDetResizeCrop", or "ResizeShortestEdge" and "" (Detectron2's)
+    # In training: "EfficientDetResizeCrop", "KeypointCrop"; "ResizeShortestEdge", "" (Detectron2's)
     cfg.INPUT.CUSTOM_AUG = ""
-    # Side in pixels of the square that EfficientDetResizeCrop scales to and crops
+    # Side in pixels of the square that EfficientDetResizeCrop and KeypointCrop make
     cfg.INPUT.TRAIN_SIZE = 640
     # Longer side of a test image in pixels, where TEST_INPUT_TYPE is "square"
     cfg.INPUT.TEST_SIZE = 640
     # Least and greatest random scale of EfficientDetResizeCrop
     cfg.INPUT.SCALE_RANGE = (0.1, 2.0)
+    # KeypointCrop: least and greatest side of its window over TRAIN_SIZE, and the step between
+    cfg.INPUT.CROP_SCALES = (0.6, 1.3, 0.1)
+    # KeypointCrop: pixels between its window's centre and the image's sides, where there is room
+    cfg.INPUT.CROP_BORDER = 128
+    # Brightness, contrast and saturation are random by up to this share in training; 0: off
+    cfg.INPUT.COLOR_JITTER = 0.0
+    # Standard deviation of random light along the colours' principal components; 0: off
+    cfg.INPUT.LIGHTING = 0.0
+    # Train on the boxes of crowds like on any other
+    cfg.INPUT.KEEP_CROWDS = False
     # Size of test images: "default" (MIN_SIZE_TEST, MAX_SIZE_TEST) or "square" (TEST_SIZE)
     cfg.INPUT.TEST_INPUT_TYPE = "default"
 

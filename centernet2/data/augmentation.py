@@ -12,6 +12,7 @@ from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from PIL import Image
 
+from centernet2.data.keypoint_augmentation import ColorJitter, KeypointCrop, Lighting, PixelFlip
 from centernet2.data.resize import detectron2_augmentation
 from centernet2.errors import UserError
 
@@ -118,13 +119,13 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """The augmentations of a config, in the order in which they are applied.
 
     Args:
-        cfg: reads INPUT. In training CUSTOM_AUG decides (then RANDOM_FLIP), at test time
-            TEST_INPUT_TYPE.
+        cfg: reads INPUT. In training CUSTOM_AUG decides (then RANDOM_FLIP, COLOR_JITTER and
+            LIGHTING), at test time TEST_INPUT_TYPE.
         is_train: whether for training.
 
     Raises:
-        UserError: for an unknown CUSTOM_AUG or TEST_INPUT_TYPE, an impossible size or scale, or
-            INPUT.CROP together with EfficientDetResizeCrop.
+        UserError: for an unknown CUSTOM_AUG or TEST_INPUT_TYPE, an impossible size, scale, flip or
+            colour, or INPUT.CROP together with a CUSTOM_AUG that crops by itself.
     """
     options = cfg.INPUT
     if not is_train:
@@ -132,15 +133,23 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         if options.TEST_INPUT_TYPE == "square":
             return [EfficientDetResizeCrop(_size("TEST_SIZE", options.TEST_SIZE), (1.0, 1.0))]
         return list(detectron2_augmentation(cfg, is_train=False))
-    _choose("CUSTOM_AUG", options.CUSTOM_AUG, ("EfficientDetResizeCrop", "ResizeShortestEdge", ""))
+    return [*_geometry(cfg), *_colors(cfg)]
+
+
+def _geometry(cfg: CfgNode) -> list[T.Augmentation]:
+    options = cfg.INPUT
+    own = ("EfficientDetResizeCrop", "KeypointCrop")
+    _choose("CUSTOM_AUG", options.CUSTOM_AUG, (*own, "ResizeShortestEdge", ""))
+    if options.CUSTOM_AUG in own and options.CROP.ENABLED:
+        raise UserError(
+            f"INPUT.CUSTOM_AUG {options.CUSTOM_AUG} crops by itself: set INPUT.CROP.ENABLED False."
+        )
+    if options.CUSTOM_AUG == "KeypointCrop":
+        return _keypoint_crop(cfg)
     resize, *flip = detectron2_augmentation(cfg, is_train=True)
     if options.CUSTOM_AUG != "EfficientDetResizeCrop":
         crop = [T.RandomCrop(options.CROP.TYPE, options.CROP.SIZE)] if options.CROP.ENABLED else []
         return [*crop, resize, *flip]
-    if options.CROP.ENABLED:
-        raise UserError(
-            "INPUT.CUSTOM_AUG EfficientDetResizeCrop crops by itself: set INPUT.CROP.ENABLED False."
-        )
     low, high = options.SCALE_RANGE if len(options.SCALE_RANGE) == 2 else (0, 0)
     if not 0 < low <= high:
         raise UserError(
@@ -148,6 +157,36 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
             "smaller one first, such as (0.1, 2.0)."
         )
     return [EfficientDetResizeCrop(_size("TRAIN_SIZE", options.TRAIN_SIZE), (low, high)), *flip]
+
+
+def _keypoint_crop(cfg: CfgNode) -> list[T.Augmentation]:
+    options = cfg.INPUT
+    scales = tuple(options.CROP_SCALES)
+    if len(scales) != 3 or not 0 < scales[0] <= scales[1] or scales[2] <= 0:
+        raise UserError(
+            f"INPUT.CROP_SCALES is {options.CROP_SCALES}; it must be the least and the greatest "
+            "scale and the step between them, all above 0, such as (0.6, 1.3, 0.1)."
+        )
+    if options.CROP_BORDER < 0:
+        raise UserError(f"INPUT.CROP_BORDER is {options.CROP_BORDER}; it must be 0 or more pixels.")
+    _choose("RANDOM_FLIP", options.RANDOM_FLIP, ("horizontal", "none"))
+    crop = KeypointCrop(_size("TRAIN_SIZE", options.TRAIN_SIZE), scales, options.CROP_BORDER)
+    return [crop, PixelFlip()] if options.RANDOM_FLIP == "horizontal" else [crop]
+
+
+def _colors(cfg: CfgNode) -> list[T.Augmentation]:
+    options = cfg.INPUT
+    kinds = (("COLOR_JITTER", ColorJitter), ("LIGHTING", Lighting))
+    chosen: list[T.Augmentation] = []
+    for key, kind in kinds:
+        strength = options[key]
+        if strength < 0:
+            raise UserError(f"INPUT.{key} is {strength}; it must be 0 (off) or more.")
+        if strength > 0:
+            if options.FORMAT not in ("BGR", "RGB"):
+                raise UserError(f"INPUT.{key} needs INPUT.FORMAT BGR or RGB, not {options.FORMAT}.")
+            chosen.append(kind(strength, options.FORMAT))
+    return chosen
 
 
 def _choose(key: str, value: str, known: tuple[str, ...]) -> None:

@@ -23,7 +23,7 @@ from detectron2.data.common import DatasetFromList
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from centernet2.data.mapper import DetectionMapper
+from centernet2.data.keypoint_mapper import training_mapper
 from centernet2.engine.broken_images import BrokenImage, BrokenImages, map_or_broken
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.training_set import load_training_set
@@ -257,7 +257,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
 
     Args:
         cfg: reads DATASETS.TRAIN, DATALOADER, INPUT and SOLVER.IMS_PER_BATCH.
-        mapper: default: ``DetectionMapper(cfg, is_train=True)``.
+        mapper: default: :func:`training_mapper`.
 
     Raises:
         UserError: for a data set that is unknown, absent or empty, an unknown sampler, or a
@@ -273,7 +273,7 @@ def build_train_loader(cfg: CfgNode, mapper: Mapper | None = None) -> TrainLoade
     training_set = load_training_set(cfg)
     return TrainLoader(
         training_set.records,
-        mapper or DetectionMapper(cfg, is_train=True),
+        mapper or training_mapper(cfg),
         repeat_factors=training_set.factors,
         batch_size=batch_size,
         aspect_ratio_grouping=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
