@@ -33,6 +33,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.9",
+    entry_points={"console_scripts": ["centernet2 = centernet2.cli.main:main"]},
     packages=find_packages(include=["centernet2", "centernet2.*"]),
     package_data={"centernet2": ["py.typed", "model_zoo/**/*"]},
     install_requires=[

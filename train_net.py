@@ -3,24 +3,10 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 
-import centernet2  # noqa: F401  (registers the models and data sets)
-from centernet2.engine import Trainer, argument_parser, evaluate_checkpoint, launch, setup
-from centernet2.inference.cases import draw_case
-
-
-def main(args: argparse.Namespace) -> None:
-    """Run in each process."""
-    cfg = setup(args)
-    if args.eval_only:
-        evaluate_checkpoint(cfg, resume=args.resume, config_file=args.config_file, draw=draw_case)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
-    trainer.train()
-
+from centernet2.cli.train import train_or_evaluate
+from centernet2.engine import argument_parser, launch
 
 if __name__ == "__main__":
-    sys.exit(launch(main, argument_parser().parse_args()))
+    sys.exit(launch(train_or_evaluate, argument_parser().parse_args()))

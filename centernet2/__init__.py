@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .version import __version__
@@ -15,18 +16,21 @@ __all__ = ["Detections", "Detector", "__version__"]
 
 _INTERFACE = {"Detections": "detections", "Detector": "detector"}  # imported when first used
 
-try:
-    from . import data, modeling  # noqa: F401
-except Exception as error:
-    # While Python locates the module of `python -m centernet2.env`, which explains a broken
-    # installation, argv[0] is "-m"
-    if sys.argv[:1] != ["-m"]:
-        if isinstance(error, ModuleNotFoundError):
-            raise ImportError(
-                f"CenterNet2 needs the package {error.name!r}, which is not installed; "
-                "`python -m centernet2.env` lists what is missing and how to get it"
-            ) from error
-        raise
+# The command `centernet2` answers --help at once, and explains a broken installation: each of its
+# parts imports what it needs
+if Path(sys.argv[0] if sys.argv else "").stem != "centernet2":
+    try:
+        from . import data, modeling  # noqa: F401
+    except Exception as error:
+        # While Python locates the module of `python -m centernet2.env`, which explains a broken
+        # installation, argv[0] is "-m"
+        if sys.argv[:1] != ["-m"]:
+            if isinstance(error, ModuleNotFoundError):
+                raise ImportError(
+                    f"CenterNet2 needs the package {error.name!r}, which is not installed; "
+                    "`python -m centernet2.env` lists what is missing and how to get it"
+                ) from error
+            raise
 
 
 def __getattr__(name: str) -> object:

@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from centernet2.engine.defaults import build_cfg
+from centernet2.cli.arguments import positive, probability
+from centernet2.cli.ending import exit_status, warn_of
 from centernet2.errors import UserError
-from centernet2.inference.images import detect_images
+from centernet2.inference.detector import load_predictor
+from centernet2.inference.images import detect_images, image_jobs
 from centernet2.inference.inputs import find_images
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.results import ResultsWriter
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_camera, detect_video
 from centernet2.inference.window import Window
-from centernet2.inference.zoo import DEFAULT_MODEL, shipped_model, shipped_models
+from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -56,14 +56,14 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--confidence-threshold",
-        type=_probability,
+        type=probability,
         default=0.5,
         metavar="SCORE",
         help="least score of a detection, 0 to 1 (default: %(default)s)",
     )
     parser.add_argument(
         "--batch-size",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="images given to the model at a time (default: 1 on the CPU, 8 on a GPU)",
     )
@@ -77,20 +77,6 @@ def get_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _probability(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return value
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
@@ -98,22 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0; 1 when some input could not be used; 2 when nothing could be done.
     """
     args = get_parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
+
+    def work() -> int:
         problems = run(args)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; what was finished is saved", file=sys.stderr)
-        return 130
-    for problem in problems:
-        print(f"warning: {problem}", file=sys.stderr)
-    return 1 if problems else 0
+        warn_of(problems)
+        return 1 if problems else 0
 
-
-def _terminated(number: int, frame: object) -> NoReturn:
-    sys.exit(128 + number)  # leaves all contexts, so that files are completed
+    return exit_status(work, "stopped; what was finished is saved")
 
 
 def run(args: argparse.Namespace) -> list[str]:
@@ -145,9 +122,11 @@ def run(args: argparse.Namespace) -> list[str]:
         if args.save_json is not None:
             results = stack.enter_context(ResultsWriter(args.save_json, predictor.category_ids))
         sinks = Sinks(results, window)
-        batch_size = args.batch_size or (1 if predictor.device.type == "cpu" else 8)
+        batch_size = args.batch_size or predictor.usual_batch_size
         if args.input is not None:
-            return problems + detect_images(predictor, images, args.output, sinks, batch_size)
+            return problems + detect_images(
+                predictor, image_jobs(images, args.output), sinks, batch_size
+            )
         if args.video_input is not None:
             return detect_video(predictor, args.video_input, args.output, sinks, batch_size)
         return detect_camera(predictor, args.webcam, args.output, sinks, batch_size)
@@ -155,12 +134,9 @@ def run(args: argparse.Namespace) -> list[str]:
 
 def build_predictor(args: argparse.Namespace) -> Predictor:
     """Load the model that the options name."""
-    if args.config_file is not None:
-        cfg = build_cfg(args.config_file, args.opts)
-    else:
-        config, weights = shipped_model(args.model)
-        cfg = build_cfg(str(config), ["MODEL.WEIGHTS", str(weights), *args.opts])
-    return Predictor(cfg, args.confidence_threshold)
+    return load_predictor(
+        args.config_file or args.model, score_thresh=args.confidence_threshold, opts=args.opts
+    )
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Inputs:
     problems: list[str]
 
 
-def find_images(names: Iterable[str]) -> Inputs:
+def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
     """Expand files, folders and patterns to image files.
 
     A file is taken whatever its suffix; a folder gives the images directly in it, a pattern
@@ -49,6 +49,7 @@ def find_images(names: Iterable[str]) -> Inputs:
 
     Args:
         names: as given on a command line.
+        recursive: a folder gives those in its folders too, of any depth.
 
     Returns:
         The images and the problems.
@@ -58,7 +59,8 @@ def find_images(names: Iterable[str]) -> Inputs:
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            found = [p for p in sorted(path.iterdir()) if p.suffix.lower() in IMAGE_SUFFIXES]
+            inside = path.rglob("*") if recursive else path.iterdir()
+            found = sorted(p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES)
             if not found:
                 problems.append(f"{name}: the folder holds no images")
         elif path.exists():

@@ -34,6 +34,9 @@ def find_model(
     name = os.fspath(model)
     path = Path(name).expanduser()
     given = os.path.expanduser(os.fspath(weights)) if weights is not None else None
+    if name in shipped_models():
+        config, shipped = shipped_model(name)
+        return config, given or str(shipped)
     if path.is_dir():
         return _config_in(path), given or _weights_in(path)
     if path.suffix.lower() in _WEIGHTS_SUFFIXES:
@@ -42,14 +45,11 @@ def find_model(
         return _config_in(path.parent), given or str(path)
     if path.is_file() or path.suffix.lower() in (".yaml", ".yml"):
         return path, given
-    if name not in shipped_models():
-        known = ", ".join(shipped_models()) or "none in this installation"
-        raise UserError(
-            f"there is no model {name!r}: give a shipped one ({known}), a config.yaml, or the "
-            "folder of a training run"
-        )
-    config, shipped = shipped_model(name)
-    return config, given or str(shipped)
+    known = ", ".join(shipped_models()) or "none in this installation"
+    raise UserError(
+        f"there is no model {name!r}: give a shipped one ({known}), a config.yaml, or the folder "
+        "of a training run"
+    )
 
 
 def _config_in(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Any
 
@@ -30,7 +30,7 @@ def category_ids(metadata: Metadata, num_classes: int) -> list[int]:
     return [classes.get(c, c + 1) for c in range(num_classes)]
 
 
-def image_ids(images: Sequence[Path]) -> list[int]:
+def image_ids(images: Sequence[PurePath]) -> list[int]:
     """Ids for images: the numbers that are their names, else 1, 2, 3...
 
     COCO names its images by their ids ("000000000139.jpg"), so results for a folder of such

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from centernet2.inference.records import RecordWriter
 from centernet2.inference.results import ResultsWriter
 from centernet2.inference.window import Window
 
@@ -12,10 +13,11 @@ __all__ = ["NOTHING", "Sinks"]
 
 @dataclasses.dataclass(frozen=True)
 class Sinks:
-    """A JSON file and a window; each may be absent."""
+    """A JSON file, a window, and a record to resume from; each may be absent."""
 
     results: ResultsWriter | None = None
     window: Window | None = None
+    record: RecordWriter | None = None
 
 
 NOTHING = Sinks()

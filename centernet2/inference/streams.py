@@ -11,13 +11,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from centernet2.errors import UserError
 from centernet2.inference.batches import batched
 from centernet2.inference.colors import ObjectColors
 from centernet2.inference.drawing import draw_predictions
 from centernet2.inference.predictor import Predictor
+from centernet2.inference.progress import Meter
 from centernet2.inference.sinks import NOTHING, Sinks
 from centernet2.inference.video import Frame, VideoReader, VideoWriter
 
@@ -72,8 +72,8 @@ def detect_video(
     with contextlib.ExitStack() as stack:
         reader = stack.enter_context(VideoReader(source))
         writer = stack.enter_context(VideoWriter(target, reader)) if target is not None else None
-        frames = tqdm(reader, total=reader.expected_frames, unit="frame")
-        _detect(predictor, frames, source.name, writer, sinks, batch_size)
+        meter = stack.enter_context(Meter(reader.expected_frames, "frame"))
+        _detect(predictor, reader, source.name, writer, sinks, batch_size, meter)
     if reader.skipped:
         problems.append(f"{source}: {reader.skipped} damaged frames were left out")
     if writer is not None and writer.sound_left_out is not None:
@@ -111,7 +111,8 @@ def detect_camera(
             writer = stack.enter_context(VideoWriter(video_path(Path(name), output)))
         # Ctrl-C is the way to end a recording, so it is no error.
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
-        _detect(predictor, tqdm(frames, unit="frame"), name, writer, sinks, batch_size)
+        meter = stack.enter_context(Meter(None, "frame"))
+        _detect(predictor, frames, name, writer, sinks, batch_size, meter)
     return []
 
 
@@ -140,6 +141,7 @@ def _detect(
     writer: VideoWriter | None,
     sinks: Sinks,
     batch_size: int,
+    meter: Meter,
 ) -> None:
     """Detect the objects in frames until they end or the window is closed."""
     names = predictor.class_names
@@ -147,6 +149,7 @@ def _detect(
     for batch in batched(enumerate(frames), batch_size):
         predictions = predictor([frame.image[:, :, ::-1] for _, frame in batch])
         for (number, frame), found in zip(batch, predictions):
+            meter.advance()
             if sinks.results is not None:
                 sinks.results.write(found, number, name, time=float(frame.time))
             if writer is None and sinks.window is None:

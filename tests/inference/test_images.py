@@ -10,7 +10,7 @@ import torch
 from detectron2.structures import Instances
 from PIL import Image
 
-from centernet2.inference.images import detect_images, enlarged
+from centernet2.inference.images import detect_images, enlarged, image_jobs
 from centernet2.inference.results import ResultsWriter
 from centernet2.inference.sinks import Sinks
 
@@ -49,7 +49,7 @@ def test_unreadable_image_is_reported_and_the_others_go_on(
     bad.write_text("no image")
     with ResultsWriter(tmp_path / "r.json", [1, 2, 3]) as results:
         problems = detect_images(
-            predictor, [good, bad, other], tmp_path / "out", Sinks(results), batch_size=2
+            predictor, image_jobs([good, bad, other], tmp_path / "out"), Sinks(results), 2
         )
     assert len(problems) == 1
     assert "bad.jpg" in problems[0]
@@ -67,7 +67,7 @@ def test_drawing_shows_the_image_and_the_object(
     predictor: OneBoxPredictor, photo: Photo, tmp_path: Path
 ) -> None:
     path = photo("x.png", (640, 400))
-    assert detect_images(predictor, [path], tmp_path / "drawn.png") == []
+    assert detect_images(predictor, image_jobs([path], tmp_path / "drawn.png")) == []
     before, after = (np.array(Image.open(p)) for p in (path, tmp_path / "drawn.png"))
     assert (before[:60] == after[:60]).all()
     assert (before[110:290, 170:470] != after[110:290, 170:470]).any(axis=2).mean() > 0.9
@@ -77,7 +77,8 @@ def test_unwritable_drawing_is_reported(
     predictor: OneBoxPredictor, photo: Photo, tmp_path: Path
 ) -> None:
     (tmp_path / "out" / "a.png").mkdir(parents=True)
-    problems = detect_images(predictor, [photo("a.png"), photo("b.png")], tmp_path / "out")
+    photos = [photo("a.png"), photo("b.png")]
+    problems = detect_images(predictor, image_jobs(photos, tmp_path / "out"))
     assert len(problems) == 1
     assert "cannot be written" in problems[0]
     assert (tmp_path / "out" / "b.png").is_file()
@@ -93,7 +94,7 @@ def test_window_shows_images_until_the_user_stops(predictor: OneBoxPredictor, ph
             return len(shown) < 2
 
     photos = [photo(f"{i}.png", (400, 320)) for i in range(4)]
-    assert detect_images(predictor, photos, sinks=Sinks(window=TwoImages())) == []
+    assert detect_images(predictor, image_jobs(photos), Sinks(window=TwoImages())) == []
     assert shown == [(320, 400, 3)] * 2
 
 

@@ -1,0 +1,198 @@
+"""``centernet2 predict``: objects on images, folders and videos; goes on where it was stopped."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import centernet2.data
+import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
+from centernet2.cli.arguments import new_parser, positive, probability
+from centernet2.cli.ending import exit_status, warn_of
+from centernet2.errors import UserError
+from centernet2.inference.detector import load_predictor
+from centernet2.inference.folder_run import FolderRun
+from centernet2.inference.images import detect_images, image_jobs
+from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images
+from centernet2.inference.predictor import Predictor
+from centernet2.inference.progress import Meter, counted, rate_text
+from centernet2.inference.results import ResultsWriter
+from centernet2.inference.shards import Shard
+from centernet2.inference.sinks import Sinks
+from centernet2.inference.streams import detect_video, video_path
+from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+
+__all__ = ["build_parser", "run"]
+
+_EXAMPLES = """
+examples:
+  the people on some photos, with the model that comes along:
+    centernet2 predict street.jpg photos/ 'more/**/*.png' --output out/
+  a model of your own: a training run's folder, or a config and its weights
+    centernet2 predict photos/ --model output/mine
+    centernet2 predict photos/ --model configs/CenterNet2_R50_1x.yaml --weights model_final.pth
+  a video:
+    centernet2 predict street.mp4 --output out/
+  a large folder, results only; the same command goes on after an interruption:
+    centernet2 predict archive/ --recursive --no-drawings --output out/ --resume
+  the same on 8 GPUs (with --nnodes 2 ... on two machines that share the disk):
+    torchrun --nproc-per-node 8 -m centernet2 predict archive/ --recursive --output out/
+
+what is written:
+  OUTPUT/street.jpg          the drawing of each image (street.mp4 of a video)
+  OUTPUT/detections.jsonl    a line for each finished image, as it comes
+  OUTPUT/detections.json     all of them as a COCO data set, at the end
+  OUTPUT/results.json        the same as COCO results, for COCO.loadRes
+  OUTPUT/street.json         of a video: COCO results by frame
+
+exit status: 0 done, 1 some input could not be used (each is named; the others are done),
+2 nothing could be done, 130 / 143 stopped by Ctrl-C / SIGTERM.
+"""
+_FEW = 20  # images that get a printed line each
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = new_parser(
+        "centernet2 predict", "Find the objects on images, folders and videos.", _EXAMPLES
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="PATH",
+        help="images, folders of images, patterns ('photos/**/*.jpg'), videos",
+    )
+    parser.add_argument(
+        "--model",
+        default=DEFAULT_MODEL,
+        metavar="MODEL",
+        help=f"a shipped model ({', '.join(shipped_models())}), a config file, or the folder of a "
+        "training run (default: %(default)s)",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="instead of those of the model")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--score-thresh",
+        type=probability,
+        default=0.5,
+        metavar="SCORE",
+        help="least score of a detection, 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("predictions"),
+        metavar="FOLDER",
+        help="where results go; for one image, or one video, also a file for its drawing "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--no-drawings", action="store_true", help="write results only")
+    parser.add_argument(
+        "--recursive", action="store_true", help="folders: take those in them too, of any depth"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="leave out what an earlier run finished"
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=positive,
+        metavar="N",
+        help="images given to the model at a time (default: 1 on the CPU, 8 on a GPU)",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="changes to the configuration; comes last",
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what the options say.
+
+    Returns:
+        The exit status.
+    """
+    return exit_status(
+        lambda: _predict(args),
+        "stopped; what was finished is saved: --resume with the same command goes on",
+    )
+
+
+def _predict(args: argparse.Namespace) -> int:
+    # Says with each start that a function Detectron2 calls will be renamed
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
+    shard = Shard.from_environment()
+    videos = [Path(name) for name in args.sources if _is_video(name)]
+    found = find_images([n for n in args.sources if not _is_video(n)], args.recursive)
+    inside = args.output.resolve()
+    images = [path for path in found.images if inside not in path.resolve().parents]
+    problems = list(found.problems)
+    if not images and not videos:
+        raise UserError("; ".join(problems) or f"all images are drawings in {args.output}")
+    device = shard.device(args.device)
+    predictor = load_predictor(args.model, args.weights, device, args.score_thresh, args.opts)
+    batch_size = args.batch_size or predictor.usual_batch_size
+    if args.output.suffix.lower() in IMAGE_SUFFIXES and not args.output.is_dir():
+        if videos:
+            raise UserError(f"--output {args.output}: a video needs a folder or a video file")
+        problems += detect_images(predictor, image_jobs(images, args.output), batch_size=batch_size)
+    elif images:
+        problems += _predict_folder(predictor, images, batch_size, args, shard)
+    for video in shard.part(videos):
+        problems += _predict_video(predictor, video, batch_size, args)
+    warn_of(problems)
+    # torchrun ends all processes when one fails
+    return 1 if problems and shard.alone else 0
+
+
+def _is_video(name: str) -> bool:
+    path = Path(name)
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
+def _predict_folder(
+    predictor: Predictor,
+    images: Sequence[Path],
+    batch_size: int,
+    args: argparse.Namespace,
+    shard: Shard,
+) -> list[str]:
+    root = Path(os.path.commonpath([image.resolve().parent for image in images]))
+    work = FolderRun(predictor, images, root, args.output, not args.no_drawings, shard)
+    todo = work.begin(args.resume)
+    meter = Meter(len(todo), "image", shard.title, bar=shard.alone)
+    if todo:
+        with work.recorder() as record:
+            problems = detect_images(
+                predictor, todo, Sinks(record=record), batch_size, meter, tell=len(todo) <= _FEW
+            )
+    else:
+        problems = []
+    said = [counted(meter.done, "image"), rate_text(meter.done, meter.seconds, "image")]
+    print(f"{shard.title} {', '.join(filter(None, said))}".lstrip())
+    written = work.finish()
+    if written is None:
+        print(f"{shard.title} others are at work still; the last one writes detections.json")
+    else:
+        total, objects = counted(written.images, "image"), counted(written.objects, "object")
+        print(f"{total} with {objects}: {written.document}")
+    return problems
+
+
+def _predict_video(
+    predictor: Predictor, video: Path, batch_size: int, args: argparse.Namespace
+) -> list[str]:
+    target = video_path(video, args.output)
+    drawn = None if args.no_drawings else target
+    with ResultsWriter(target.with_suffix(".json"), predictor.category_ids) as results:
+        problems = detect_video(predictor, video, drawn, Sinks(results), batch_size)
+    print(f"{video}: {target.with_suffix('.json')}" + (f", {drawn}" if drawn else ""))
+    return problems
