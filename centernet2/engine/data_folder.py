@@ -100,9 +100,9 @@ def _files(
     """
     if source.kind == "coco":
         return _coco_files(source, split)
-    target = Path(output, f"converted_{role}.json").absolute()
+    target = Path(os.path.abspath(output), f"converted_{role}.json")
     state = _state(source, split, known)
-    folder = source.folder.absolute()
+    folder = Path(os.path.abspath(source.folder))
     if _is_kept(target, state):
         return str(target), str(folder)
     logger.info("Converting '%s' of the %s data set %s.", split, _NAMES[source.kind], source.path)
@@ -118,13 +118,13 @@ def _files(
 
 def _coco_files(source: Source, split: str) -> Files:
     """The file of a split and the folder that has its images."""
-    json_file = source.files[split].absolute()
+    json_file = Path(os.path.abspath(source.files[split]))
     entries = read_coco(str(json_file))["images"]
     names = [entry.get("file_name") for entry in entries if isinstance(entry, dict)]
     first = next((name for name in names if isinstance(name, str)), None)
     if first is None:
         raise UserError(f"{json_file} names no images.")
-    for folder in _image_folders(source.folder.absolute(), json_file):
+    for folder in _image_folders(json_file.parent, Path(os.path.abspath(source.folder))):
         if (folder / first).is_file():
             return str(json_file), str(folder)
     raise UserError(
@@ -133,10 +133,10 @@ def _coco_files(source: Source, split: str) -> Files:
     )
 
 
-def _image_folders(root: Path, json_file: Path) -> Iterator[Path]:
-    yield json_file.parent
-    yield root
-    for folder, below, _ in os.walk(root):
+def _image_folders(*roots: Path) -> Iterator[Path]:
+    """Where images may be: these folders, then all below the last."""
+    yield from roots
+    for folder, below, _ in os.walk(roots[-1]):
         below.sort()
         yield from (Path(folder, name) for name in below)
 

@@ -73,8 +73,11 @@ def names(dataset: str) -> list[str]:
 def test_yolo_with_its_own_validation_part(tmp_path: Path, by_description: bool) -> None:
     root = lay_yolo(tmp_path / "in", ("train", "val"))
     before = listing(root)
-    place = root / "data.yaml" if by_description else root
+    (tmp_path / "x").mkdir()
+    place = tmp_path / "x" / ".." / "in"  # comes out plain
+    place = place / "data.yaml" if by_description else place
     cfg = started(tmp_path / "out", "--data", str(place), "SOLVER.MAX_ITER", "7")
+    assert str(root) == cfg.DATASETS.CUSTOM.TRAIN_IMAGES
     assert cfg.SOLVER.MAX_ITER == 7
     assert cfg.DATASETS.CUSTOM.CLASSES == ["owl", "crow"]
     assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 2

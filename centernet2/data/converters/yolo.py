@@ -103,9 +103,11 @@ def _images(file: Path, description: dict[str, Any], split: str) -> Iterator[Pat
     entries = entries if isinstance(entries, list) else [entries]
     if not all(isinstance(entry, str) for entry in entries):
         raise UserError(f"{file}: '{split}' is {entries[0]!r:.60}, not a folder or a list of them.")
-    # "path" is often that of the machine which wrote the file: the folder itself is tried as well.
+    # "path" is often that of the machine which wrote the file, or relative to where YOLO is run:
+    # the folder itself and the current one are tried as well.
     # Some exports write "../train/images" for a folder that lies beside data.yaml.
-    bases = [root / str(description.get("path") or ""), root]
+    base = str(description.get("path") or "")
+    bases = [root / base, root, Path(base)]
     for entry in entries:
         places = [base / name for name in (entry, entry.removeprefix("../")) for base in bases]
         found = next((place for place in places if place.exists()), None)

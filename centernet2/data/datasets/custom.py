@@ -47,7 +47,8 @@ def require_files(json_file: str, image_root: str) -> None:
     if not os.path.isfile(json_file):
         raise UserError(
             f"There is no annotation file {json_file}; give the place of a JSON file in COCO's "
-            "format (--data or --val, or DATASETS.CUSTOM in the config)."
+            "format (--data or --val, which take the folder of a data set too, or DATASETS.CUSTOM "
+            "in the config)."
         )
     if not os.path.isdir(image_root):
         raise UserError(

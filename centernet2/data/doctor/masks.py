@@ -91,7 +91,8 @@ def _measure_polygons(
         # "Ring Self-intersection" is an outline that touches itself: its mask is as drawn
         if reason.startswith("Self-intersection"):
             row, place, _ = polygons[i]
-            detail = f"polygon {place} crosses itself at {reason.partition('[')[2].rstrip(']')}"
+            x, y = map(float, reason.partition("[")[2].rstrip("]").split())
+            detail = f"polygon {place} crosses itself at {x:.1f}, {y:.1f}"
             data.add("polygon-self-crossing", data.annotations, row, detail, place)
     rows, first = np.unique([row for row, _, _ in polygons], return_index=True)
     point = np.r_[0, np.cumsum(lengths)[:-1]][first]

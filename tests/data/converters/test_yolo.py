@@ -68,6 +68,34 @@ def test_a_folder_that_is_said_to_be_one_level_up(tmp_path: Path) -> None:
     assert len(data["annotations"]) == 1
 
 
+def test_a_description_that_is_read_from_where_it_was_written_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "sets" / "owls", "0 0.5 0.5 1 1")
+    (tmp_path / "owls.yaml").write_text("{path: owls, train: images/train, names: [owl]}")
+    with pytest.raises(UserError, match=r"owls\.yaml: 'train' names images/train, which is not"):
+        convert_yolo(tmp_path / "owls.yaml", "train")
+    monkeypatch.chdir(tmp_path / "sets")
+    data = convert_yolo(tmp_path / "owls.yaml", "train")
+    assert data["images"][0]["file_name"] == "sets/owls/images/train/b.png"
+    assert len(data["annotations"]) == 1
+
+
+@pytest.mark.parametrize("train", [3, {"a": 1}, ["images/train", None]])
+def test_a_split_that_is_no_folder(tmp_path: Path, train: Any) -> None:
+    root = write(tmp_path, None)
+    (root / "data.yaml").write_text(json.dumps({"train": train, "names": ["owl"]}))
+    with pytest.raises(UserError, match="not a folder or a list of them"):
+        convert_yolo(root, "train")
+
+
+def test_labels_that_are_no_text(tmp_path: Path) -> None:
+    root = write(tmp_path, "")
+    (root / "labels/train/deep/a.txt").write_bytes(b"\xff\xfe0")
+    with pytest.raises(UserError, match=r"a\.txt is not text in UTF-8"):
+        convert_yolo(root, "train")
+
+
 def test_an_image_that_lies_on_its_side(tmp_path: Path) -> None:
     root = write(tmp_path, None)
     exif = Image.Exif()
