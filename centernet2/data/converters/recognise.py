@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from centernet2.data.coco_sections import missing_sections
 from centernet2.data.converters.labelme import convert_labelme, is_labelme
 from centernet2.data.converters.splits import has_split
 from centernet2.data.converters.voc import LISTS, convert_voc
@@ -98,7 +99,7 @@ def recognise(path: str | os.PathLike[str]) -> Source:
             continue
         if is_labelme(data):
             return Source("labelme", place)
-        if _is_coco(data):
+        if not missing_sections(data):
             return Source("coco", place, _coco_files(place, files))
     if broken is not None:
         raise broken
@@ -118,12 +119,6 @@ def _description(folder: Path) -> Path | None:
         except UserError:  # some other file, which is none of our business
             continue
     return None
-
-
-def _is_coco(data: Any) -> bool:
-    return isinstance(data, dict) and all(
-        isinstance(data.get(key), list) for key in ("images", "annotations", "categories")
-    )
 
 
 def _coco_files(folder: Path, files: list[Path]) -> dict[str, Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from centernet2.data.coco_sections import missing_sections
 from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
@@ -44,13 +45,14 @@ def read_coco(json_file: str) -> dict[str, Any]:
             ``annotations`` and ``categories``.
     """
     data = read_json(json_file)
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(data, dict) or not isinstance(data.get(key), list):
-            raise UserError(
-                f"{json_file} is not in COCO's format: it has no list '{key}' "
-                "(datasets/README.md shows the format)."
-            )
-    return data
+    missing = missing_sections(data)
+    if missing:
+        raise UserError(
+            f"{json_file} is not in COCO's format: it has no list '{missing[0]}' "
+            "(datasets/README.md shows the format)."
+        )
+    found: dict[str, Any] = data
+    return found
 
 
 def summarize_coco(json_file: str, image_root: str, evaluated: bool = False) -> CocoSummary:

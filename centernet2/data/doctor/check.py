@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from centernet2.data.coco_sections import SECTIONS
 from centernet2.data.doctor.boxes import check_boxes
 from centernet2.data.doctor.findings import Finding, Report
 from centernet2.data.doctor.images import ImageState, check_images
@@ -15,7 +16,7 @@ from centernet2.data.doctor.leakage import check_leakage
 from centernet2.data.doctor.lvis import check_lvis
 from centernet2.data.doctor.masks import check_masks
 from centernet2.data.doctor.structure import check_balance, check_ids, check_names
-from centernet2.data.doctor.tables import SECTIONS, Dataset, read_file, split_sections
+from centernet2.data.doctor.tables import Dataset, read_file, split_sections
 from centernet2.errors import UserError
 
 __all__ = ["check_annotations", "check_dataset"]

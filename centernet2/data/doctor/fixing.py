@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from centernet2.data.coco_sections import SECTIONS
 from centernet2.data.doctor.boxes import LARGEST, is_number
 from centernet2.data.doctor.check import check_annotations
 from centernet2.data.doctor.findings import Finding, Report
 from centernet2.data.doctor.keypoints import keypoint_count
 from centernet2.data.doctor.lvis import LISTS, known_ids
-from centernet2.data.doctor.tables import MAX_ID, SECTIONS, Dataset, read_file
+from centernet2.data.doctor.tables import MAX_ID, Dataset, read_file
 from centernet2.errors import UserError
 
 __all__ = ["DROPS", "REPAIRS", "cleaned", "write_cleaned"]

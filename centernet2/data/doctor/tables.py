@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from centernet2.data.coco_sections import missing_sections
 from centernet2.data.doctor.findings import Finding, printable, shown
 from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
-__all__ = ["MAX_ID", "SECTIONS", "Dataset", "Table", "image_file", "read_file", "split_sections"]
+__all__ = ["MAX_ID", "Dataset", "Table", "image_file", "read_file", "split_sections"]
 
-SECTIONS = ("images", "annotations", "categories")
 MAX_ID = 2**53  # float64, in which evaluators keep ids, is exact up to here
 
 
@@ -153,8 +153,8 @@ def split_sections(data: Any) -> str:
     """Why ``data`` is not in COCO's format; empty where it is."""
     if not isinstance(data, dict):
         return f"the file holds a {type(data).__name__} instead of an object"
-    wrong = [name for name in SECTIONS if not isinstance(data.get(name), list)]
-    return f"no list {', '.join(wrong)}" if wrong else ""
+    missing = missing_sections(data)
+    return f"no list {', '.join(missing)}" if missing else ""
 
 
 def image_file(image: dict[str, Any]) -> str | None:
