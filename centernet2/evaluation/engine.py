@@ -40,6 +40,10 @@ _GEOMETRY = {
 }
 
 
+_IMAGE_KEYS = ("id", "width", "height", "neg_category_ids", "not_exhaustive_category_ids")
+_CATEGORY_KEYS = ("id", "name", "frequency")
+
+
 def evaluate_coco(
     truth: Record,
     found: Sequence[Record],
@@ -237,17 +241,22 @@ def _truth(truth: Record, task: str) -> dict[str, Any]:
             own["num_keypoints"] = annotation.get("num_keypoints", visible)
         objects.append(own)
     return {
-        "info": truth.get("info", {}),
-        "images": truth["images"],
-        "categories": truth["categories"],
+        "info": {},
+        "images": _parts(truth["images"], _IMAGE_KEYS),
+        "categories": _parts(truth["categories"], _CATEGORY_KEYS),
         "annotations": objects,
     }
+
+
+def _parts(records: Sequence[Record], keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Records without what evaluation does not read: hotcoco refuses odd values anywhere."""
+    return [{k: record[k] for k in keys if k in record} for record in records]
 
 
 def _found(found: Sequence[Record], task: str) -> list[dict[str, Any]]:
     # Without its box a mask is measured by its own area
     keys = ("image_id", "category_id", "score", *_GEOMETRY[task])
-    return [{k: d[k] for k in keys if k in d} for d in found]
+    return _parts(found, keys)
 
 
 def _area(detection: Record) -> float:

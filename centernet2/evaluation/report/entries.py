@@ -7,18 +7,20 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, Callable
 
 import numpy as np
-from pycocotools import mask as mask_api
 
 from centernet2.data.doctor.run_lengths import decode_strings, measure_runs
 from centernet2.errors import UserError
 
-__all__ = ["check_detections", "check_truth"]
+__all__ = ["check_detections", "check_truth", "is_id"]
 
 Record = dict[str, Any]
 
 _DOCTOR = "python tools/check_dataset.py lists and mends such entries"
 _NUMBERS = (int, float)
 _SHOWN = 60
+_FARTHEST = 1e6  # pixels: pycocotools takes memory in proportion to a polygon's length
+_LARGEST = 2**24  # pixels of an image's side
+_MOST = 2**53  # float64, in which evaluators keep ids, is exact up to here
 
 
 def check_truth(file: object, truth: Mapping[str, Any]) -> None:
@@ -31,13 +33,20 @@ def check_truth(file: object, truth: Mapping[str, Any]) -> None:
     categories: dict[int, Record] = {}
     for known, name in ((images, "images"), (categories, "categories")):
         for entry in _entries(file, name, truth[name]):
-            _demand(file, name, entry, "id", _is_integer, "an integer")
+            _demand(file, name, entry, "id", is_id, "an integer from 0 on")
             if entry["id"] in known:
                 raise UserError(f"{file}: two {name} have the id {entry['id']}; {_DOCTOR}.")
             known[entry["id"]] = entry
+    for image in images.values():
+        where = f"image {image['id']}"
+        for side in ("height", "width"):
+            if side in image:
+                _demand(file, where, image, side, _is_side, "a positive integer")
+        if "file_name" in image:
+            _demand(file, where, image, "file_name", _is_text, "a text")
     for category in categories.values():
         where = f"categories, id {category['id']}"
-        _demand(file, where, category, "name", lambda v: isinstance(v, str), "a text")
+        _demand(file, where, category, "name", _is_text, "a text")
     masked = []
     for i, entry in enumerate(_entries(file, "annotations", truth["annotations"]), start=1):
         where = f"annotation number {i}"
@@ -54,7 +63,7 @@ def check_truth(file: object, truth: Mapping[str, Any]) -> None:
                 _demand(file, f"image {image['id']}", image, side, _is_side, "a positive integer")
             shape = entry["segmentation"]
             if not isinstance(shape, dict) and not _is_polygons(shape):
-                problem = "it must be a list of polygons or a run-length encoding"
+                problem = "it must be a list of polygons near the image or a run-length encoding"
                 raise UserError(
                     f"{file}: {where} has the segmentation {_brief(shape)}; {problem}; {_DOCTOR}."
                 )
@@ -134,12 +143,21 @@ def _brief(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
+def is_id(value: Any) -> bool:
+    """Whether a value is an integer that evaluators take for an id."""
+    return _is_integer(value) and 0 <= value < _MOST
+
+
 def _is_integer(value: object) -> bool:
     return type(value) is int
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
 def _is_side(value: Any) -> bool:
-    return _is_integer(value) and value > 0
+    return _is_integer(value) and 0 < value < _LARGEST
 
 
 def _is_finite(value: Any) -> bool:
@@ -175,7 +193,7 @@ def _is_polygons(shape: object) -> bool:
         isinstance(polygon, list)
         and len(polygon) >= 6
         and len(polygon) % 2 == 0
-        and all(_is_finite(v) for v in polygon)
+        and all(_is_finite(v) and abs(v) < _FARTHEST for v in polygon)
         for polygon in shape
     )
 
@@ -188,33 +206,35 @@ def _check_codes(
     def fail(number: int, problem: str) -> None:
         raise UserError(f"{file}: {kind} {number} has a segmentation {problem}.")
 
-    strings, runs, heights, areas = [], [], [], []
+    broken = "whose run lengths do not add up to the size of its image"
+    numbers, strings, runs, heights, areas = [], [], [], [], []
     for number, entry in numbered:
         code, image = entry["segmentation"], images[entry["image_id"]]
         size, counts = code.get("size"), code.get("counts")
-        if not (isinstance(size, list) and len(size) == 2 and all(map(_is_integer, size))):
-            fail(number, f"of size {_brief(size)}; it must be [height, width]")
-        if min(size) < 1 or size != [image.get("height"), image.get("width")]:
+        if size != [image.get("height"), image.get("width")] or not all(map(_is_side, size)):
             fail(
                 number,
-                f"of size {size} (height, width), but its image {entry['image_id']} has "
+                f"of size {_brief(size)} (height, width), but its image {entry['image_id']} has "
                 f"[{image.get('height')}, {image.get('width')}]",
             )
+        area = size[0] * size[1]
         if isinstance(counts, list):
-            if not counts or not all(map(_is_integer, counts)):
-                fail(number, "whose 'counts' are not integers")
-            code = mask_api.frPyObjects(code, *size) if min(counts) >= 0 else {"counts": b""}
-            counts = code["counts"].decode("ascii")
-        if not isinstance(counts, str) or not counts.isascii():
+            if not all(_is_integer(count) and count >= 0 for count in counts):
+                fail(number, "whose 'counts' are not integers from 0 on")
+            if sum(counts) != area:
+                fail(number, broken)
+        elif not isinstance(counts, str) or not counts.isascii():
             fail(number, "whose 'counts' are neither a text of run lengths nor a list")
-        strings.append(counts.encode("ascii"))
-        heights.append(size[0])
-        areas.append(size[0] * size[1])
-    for (number, _), run in zip(numbered, decode_strings(strings)):
+        else:
+            numbers.append(number)
+            strings.append(counts.encode("ascii"))
+            heights.append(size[0])
+            areas.append(area)
+    for number, run in zip(numbers, decode_strings(strings)):
         if run is None or not len(run):
             fail(number, "whose run lengths are broken")
         else:
             runs.append(run)
     shapes = measure_runs(runs, np.array(heights))
     for i in np.flatnonzero(shapes.negative | (shapes.total != np.array(areas, dtype=np.int64))):
-        fail(numbered[int(i)][0], "whose run lengths do not add up to the size of its image")
+        fail(numbers[int(i)], broken)

@@ -8,7 +8,7 @@ from typing import Any
 
 from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
-from centernet2.evaluation.report.entries import check_detections, check_truth
+from centernet2.evaluation.report.entries import check_detections, check_truth, is_id
 
 __all__ = ["Detections", "load_files"]
 
@@ -83,17 +83,16 @@ def load_files(results: Path, annotations: Path) -> Detections:
 
 
 def _is_federated(file: Path, truth: dict[str, Any]) -> bool:
-    lists = [image.get("neg_category_ids") for image in truth["images"]]
-    if all(entry is None for entry in lists):
+    if all("neg_category_ids" not in image for image in truth["images"]):
         return False
-    for number, (image, negative) in enumerate(zip(truth["images"], lists), start=1):
-        if not isinstance(negative, list) or not isinstance(
-            image.get("not_exhaustive_category_ids", []), list
-        ):
-            raise UserError(
-                f"{file}: image number {number} lacks the list 'neg_category_ids' that the others "
-                "have, or its 'not_exhaustive_category_ids' are no list: LVIS's rules need both."
-            )
+    for number, image in enumerate(truth["images"], start=1):
+        for key, default in (("neg_category_ids", None), ("not_exhaustive_category_ids", [])):
+            ids = image.get(key, default)
+            if not isinstance(ids, list) or not all(map(is_id, ids)):
+                raise UserError(
+                    f"{file}: image number {number} has no list of categories '{key}', which "
+                    "LVIS's rules need of every image."
+                )
     for category in truth["categories"]:
         if category.get("frequency") not in ("r", "c", "f"):
             raise UserError(

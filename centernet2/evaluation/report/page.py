@@ -28,9 +28,9 @@ dt{color:#555}dd{margin:0;overflow-wrap:anywhere}
 _SCRIPT = """
 document.querySelectorAll("table.sort th").forEach((th,c)=>th.onclick=()=>{
  const body=th.closest("table").tBodies[0],up=th.dataset.up=th.dataset.up==="1"?"0":"1";
- const key=r=>r.cells[c].textContent,num=v=>v==="–"?-1:parseFloat(v);
- [...body.rows].sort((a,b)=>(up==="1"?1:-1)*(c?num(key(a))-num(key(b)):key(a).localeCompare(key(b))))
- .forEach(r=>body.append(r))});
+ const key=r=>r.cells[c].textContent,num=v=>v==="–"?-1:Number(v);
+ const order=(a,b)=>isNaN(num(a)-num(b))?a.localeCompare(b):num(a)-num(b);
+ [...body.rows].sort((a,b)=>(up==="1"?1:-1)*order(key(a),key(b))).forEach(r=>body.append(r))});
 """
 
 

@@ -7,9 +7,12 @@ from typing import Any, Callable
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from pycocotools import mask as mask_api
 
 from centernet2.errors import UserError
+from centernet2.evaluation.report.figures import measure
 from centernet2.evaluation.report.files import load_files
 
 
@@ -99,12 +102,12 @@ def test_good_files_are_completed(tmp_path: Path) -> None:
         ("segmentation", {"size": [50, 100]}, "'counts' are neither"),
         ("segmentation", {"size": [50, 100], "counts": "é"}, "'counts' are neither"),
         ("segmentation", {"size": [100, 50], "counts": "0"}, r"its image 1 has \[50, 100\]"),
-        ("segmentation", {"size": "big", "counts": "0"}, "it must be .height, width."),
+        ("segmentation", {"size": "big", "counts": "0"}, "of size 'big' .height, width."),
         ("segmentation", {"size": [50, 100], "counts": "\x01\x02"}, "run lengths are broken"),
         ("segmentation", {"size": [50, 100], "counts": ""}, "run lengths are broken"),
-        ("segmentation", {"size": [50, 100], "counts": [5, -5, 5000]}, "run lengths are broken"),
+        ("segmentation", {"size": [50, 100], "counts": [5, -5, 5000]}, "not integers from 0 on"),
         ("segmentation", {"size": [50, 100], "counts": [10, 20]}, "do not add up"),
-        ("segmentation", {"size": [50, 100], "counts": [0.5, 20]}, "are not integers"),
+        ("segmentation", {"size": [50, 100], "counts": [0.5, 20]}, "are not integers from 0"),
     ],
 )
 def test_a_malformed_detection_is_named(key: str, value: Any, problem: str, tmp_path: Path) -> None:
@@ -154,7 +157,11 @@ def change(path: str, value: Any) -> Callable[[Any], None]:
         ("categories.1.id", 7, "two categories have the id 7"),
         ("categories.0.name", 4, "has the name 4"),
         ("images", {}, "no list 'images'"),
-        ("images.0.neg_category_ids", [7], "image number 2 lacks the list 'neg_category_ids'"),
+        (
+            "images.0.neg_category_ids",
+            [7],
+            "image number 2 has no list of categories 'neg_category_ids'",
+        ),
     ],
 )
 def test_malformed_truth_is_named(path: str, value: Any, problem: str, tmp_path: Path) -> None:
@@ -180,3 +187,47 @@ def test_files_of_another_kind(tmp_path: Path) -> None:
         load(tmp_path, federated, found)
     with pytest.raises(UserError, match=r"none\.json cannot be read"):
         load_files(tmp_path / "none.json", tmp_path / "gt.json")
+
+
+def places(content: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Paths of everything inside a JSON value."""
+    inside = content.items() if isinstance(content, dict) else ()
+    if isinstance(content, list):
+        inside = enumerate(content)
+    return [p for key, value in inside for p in [(*path, key), *places(value, (*path, key))]]
+
+
+ODD = [None, True, -1, 0, 2.5, 1e30, float("nan"), float("-inf"), "", "a", "é\x00", [], {}, [[]]]
+ODD += [10**25, [0, 0, 0, 0], {"size": [50, 100], "counts": [1]}, {"size": [1, 1], "counts": "00"}]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_a_change_anywhere_is_named_or_harmless(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = list(good_files())
+    for image in files[0]["images"]:
+        image.update(neg_category_ids=[3], not_exhaustive_category_ids=[7])
+    for category in files[0]["categories"]:
+        category["frequency"] = "c"
+    files[0]["annotations"][1]["iscrowd"] = 0
+    *way, last = data.draw(st.sampled_from(places(files)))
+    content: Any = files
+    for key in way:
+        content = content[key]
+    if data.draw(st.booleans()):
+        content[last] = data.draw(st.sampled_from(ODD))
+    else:
+        del content[last]
+    assume(len(files) == 2)
+    problem = ""
+    try:
+        loaded = load(tmp_path_factory.mktemp("f"), *files)
+    except UserError as error:
+        problem = str(error)
+    if problem:
+        assert "\n" not in problem and ".json" in problem
+        return
+    for task in ("bbox", "segm") if loaded.masks else ("bbox",):
+        measure(loaded, task, 0.3)
