@@ -125,6 +125,14 @@ def out_of_memory_report(
 
 def out_of_memory_in_test(cfg: CfgNode) -> str:
     """Say which keys make evaluation smaller."""
+    if cfg.INPUT.MIN_SIZE_TEST == 0 and cfg.INPUT.TEST_INPUT_TYPE == "default":
+        scales = ""
+        if cfg.MODEL.META_ARCHITECTURE in ("CenterNetTriplets", "CornerNet"):
+            scales = f" MODEL.TRIPLETS.TEST_SCALES (now {cfg.MODEL.TRIPLETS.TEST_SCALES}) or"
+        return (
+            f"Out of memory while evaluating on {cfg.MODEL.DEVICE} at the images' own sizes: turn "
+            f"down{scales} the size of test images, with INPUT.MIN_SIZE_TEST (0 is as they are)."
+        )
     square = cfg.INPUT.TEST_INPUT_TYPE == "square"
     keys = ["TEST_SIZE"] if square else ["MIN_SIZE_TEST", "MAX_SIZE_TEST"]
     sizes = " and ".join(f"INPUT.{key} (now {cfg.INPUT[key]})" for key in keys)
@@ -132,7 +140,7 @@ def out_of_memory_in_test(cfg: CfgNode) -> str:
 
 
 def _train_sizes(cfg: CfgNode) -> str:
-    if cfg.INPUT.CUSTOM_AUG == "EfficientDetResizeCrop":
+    if cfg.INPUT.CUSTOM_AUG in ("EfficientDetResizeCrop", "KeypointCrop"):
         return f"INPUT.TRAIN_SIZE (now {cfg.INPUT.TRAIN_SIZE})"
     return (
         f"INPUT.MIN_SIZE_TRAIN (now {_brief(cfg.INPUT.MIN_SIZE_TRAIN)}) and INPUT.MAX_SIZE_TRAIN "

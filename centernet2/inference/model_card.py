@@ -9,6 +9,7 @@ from centernet2.inference.predictor import Predictor
 __all__ = ["describe_model"]
 
 _MOST_CLASSES = 20
+_TWO_STAGES = ("GeneralizedRCNN", "PanopticFPN")
 
 
 def describe_model(predictor: Predictor) -> dict[str, str]:
@@ -21,8 +22,8 @@ def describe_model(predictor: Predictor) -> dict[str, str]:
         A name and a text of one line for each thing worth knowing.
     """
     cfg = predictor.cfg
-    one_stage = cfg.MODEL.META_ARCHITECTURE == "CenterNetDetector"
-    kind = "one stage" if one_stage else f"two stages, {cfg.MODEL.ROI_HEADS.NAME}"
+    two_stages = cfg.MODEL.META_ARCHITECTURE in _TWO_STAGES
+    kind = f"two stages, {cfg.MODEL.ROI_HEADS.NAME}" if two_stages else "one stage"
     parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
     return {
         "architecture": f"{cfg.MODEL.META_ARCHITECTURE} ({kind})",
@@ -45,6 +46,8 @@ def _input_size(predictor: Predictor) -> str:
     size = predictor.cfg.INPUT
     if size.TEST_INPUT_TYPE == "square":
         return f"the longer side of {size.TEST_SIZE} pixels"
+    if size.MIN_SIZE_TEST == 0:
+        return "images of their own size"
     return (
         f"the shorter side of {size.MIN_SIZE_TEST} pixels, the longer at most {size.MAX_SIZE_TEST}"
     )
