@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import shapely
 
 from centernet2.data.converters.images import image_size, relative_name
 from centernet2.data.converters.lines import read_lines
@@ -15,6 +17,9 @@ from centernet2.yaml_file import parse_yaml
 
 __all__ = ["convert_yolo", "description_file", "read_description"]
 
+logger = logging.getLogger(__name__)
+
+_ROUNDING = 1e-3  # of numbers that tools write; further out they are pixels
 _SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -30,7 +35,8 @@ def convert_yolo(source: str | os.PathLike[str], split: str) -> dict[str, Any]:
 
     Returns:
         COCO's format: category ids are the class numbers plus 1, boxes and polygons in pixels of
-        the upright image, file names relative to the folder of the description.
+        the upright image, those of no area left out with a warning, file names relative to the
+        folder of the description.
 
     Raises:
         UserError: naming the file and line of a mistake.
@@ -41,6 +47,7 @@ def convert_yolo(source: str | os.PathLike[str], split: str) -> dict[str, Any]:
     names = _names(file, description)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
+    flat: list[str] = []
     for path in sorted(set(_images(file, description, split))):
         width, height = image_size(path)
         number = len(images) + 1
@@ -49,15 +56,27 @@ def convert_yolo(source: str | os.PathLike[str], split: str) -> dict[str, Any]:
         for label, where, values in _labels(_label_file(path)):
             if label not in names:
                 raise UserError(f"{where}: class {label} is not in the names of {file.name}.")
+            region = _geometry(values, width, height)
+            if region["area"] == 0:
+                flat.append(where)
+                continue
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": label + 1,
                     "iscrowd": 0,
-                    **_geometry(values, width, height),
+                    **region,
                 }
             )
+    if flat:
+        logger.warning(
+            "%s: %d objects of '%s' are left out, as they have no area, the first of them %s.",
+            file,
+            len(flat),
+            split,
+            flat[0],
+        )
     if not images:
         raise UserError(f"{file}: there are no images in '{split}'.")
     categories = [{"id": label + 1, "name": names[label]} for label in sorted(names)]
@@ -144,12 +163,12 @@ def _labels(path: Path) -> Iterator[tuple[int, str, list[float]]]:
                 f"{where}: {len(values)} numbers after the class; a box has 4 (centre, width and "
                 "height), a polygon 2 for each of 3 or more points."
             )
-        if not all(0 <= value <= 1 for value in values) or not label.is_integer():
+        if not all(-_ROUNDING <= v <= 1 + _ROUNDING for v in values) or not label.is_integer():
             raise UserError(
                 f"{where}: '{line}' must be a class number and parts of the image's width "
                 "and height, 0 to 1."
             )
-        yield int(label), where, values
+        yield int(label), where, [min(max(value, 0.0), 1.0) for value in values]
 
 
 def _geometry(values: list[float], width: int, height: int) -> dict[str, Any]:
@@ -157,9 +176,10 @@ def _geometry(values: list[float], width: int, height: int) -> dict[str, Any]:
         x, y, w, h = (value * size for value, size in zip(values, (width, height) * 2))
         return {"bbox": [x - w / 2, y - h / 2, w, h], "area": w * h}
     xs, ys = [x * width for x in values[::2]], [y * height for y in values[1::2]]
-    corners = zip(xs, ys, xs[1:] + xs[:1], ys[1:] + ys[:1])
+    # make_valid: an outline that crosses itself has the area that a drawing of it would fill
+    drawn = shapely.make_valid(shapely.Polygon(list(zip(xs, ys))))
     return {
         "bbox": [min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)],
-        "area": abs(math.fsum(x1 * y2 - x2 * y1 for x1, y1, x2, y2 in corners)) / 2,
+        "area": float(drawn.area),
         "segmentation": [[value for point in zip(xs, ys) for value in point]],
     }

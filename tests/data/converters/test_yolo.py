@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,30 @@ def test_boxes_and_polygons(tmp_path: Path) -> None:
     assert polygon["segmentation"][0] == pytest.approx([4, 4, 20, 4, 20, 12, 4, 12])
     (tmp_path / "a.json").write_text(json.dumps(data))
     assert summarize_coco(str(tmp_path / "a.json"), str(root), evaluated=True).unlabelled == 1
+
+
+def test_objects_of_no_area_are_left_out_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = write(tmp_path, "0 0.5 0.5 0 0.5\n1 0.5 0.5 0.5 0.5\n0 0.1 0.1 0.5 0.5 0.9 0.9\n")
+    with caplog.at_level(logging.WARNING):
+        data = convert_yolo(root, "train")
+    assert [(a["id"], a["category_id"]) for a in data["annotations"]] == [(1, 2)]
+    (message,) = caplog.messages
+    assert "2 objects of 'train' are left out" in message
+    assert message.endswith("a.txt, line 1.")
+
+
+def test_an_outline_that_crosses_itself(tmp_path: Path) -> None:
+    root = write(tmp_path, "0 0 0 1 1 1 0 0 1")
+    (entry,) = convert_yolo(root, "train")["annotations"]
+    assert entry["area"] == pytest.approx(400)
+
+
+def test_rounding_beyond_the_edge(tmp_path: Path) -> None:
+    root = write(tmp_path, "0 -0.0001 0 1.0004 0 1 1.0001 0 1")
+    (entry,) = convert_yolo(root, "train")["annotations"]
+    assert entry["segmentation"] == [[0, 0, 40, 0, 40, 20, 0, 20]]
 
 
 def test_names_by_number_and_a_list_of_images(tmp_path: Path) -> None:
