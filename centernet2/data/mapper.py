@@ -14,6 +14,7 @@ from detectron2.structures import Boxes
 
 from centernet2.data.annotations import transform_annotations
 from centernet2.data.augmentation import build_augmentation
+from centernet2.data.bitmaps import add_bitmaps
 from centernet2.data.fast_input import FastAugInput
 from centernet2.data.image_reading import read_image
 
@@ -95,17 +96,22 @@ class DetectionMapper(DatasetMapper):
             image_shape,
             self.keypoint_hflip_indices,
         )
-        instances = utils.annotations_to_instances(
-            annotations, image_shape, mask_format=self.instance_mask_format
-        )
-        if self.recompute_boxes:
+        masks = None
+        with_masks = bool(annotations) and "segmentation" in annotations[0]
+        if with_masks and self.instance_mask_format == "bitmask":
+            masks = [annotation.pop("segmentation") for annotation in annotations]
+        instances = utils.annotations_to_instances(annotations, image_shape)
+        keeps_whole_boxes = not (self.clip_boxes or self.recompute_boxes)
+        if keeps_whole_boxes:
+            instances.whole_boxes = Boxes(whole_boxes)
+        if masks:
+            instances = add_bitmaps(instances, masks)
+        if self.recompute_boxes and instances.has("gt_masks"):
             # The tight boxes of what a crop leaves of the masks.
             instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
-        elif not self.clip_boxes:
-            instances.whole_boxes = Boxes(whole_boxes)
-        instances = utils.filter_empty_instances(instances)
+        instances = utils.filter_empty_instances(instances, by_mask=not masks)
         # The clipped boxes say which objects are visible; then the whole ones take their place.
-        if instances.has("whole_boxes"):
+        if keeps_whole_boxes:
             instances.gt_boxes = instances.whole_boxes
             instances.remove("whole_boxes")
         dataset_dict["instances"] = instances
