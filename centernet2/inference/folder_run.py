@@ -58,8 +58,12 @@ class FolderRun:
             UserError: the earlier run was not completed, or not with this model, these options and
                 these images.
         """
-        if self._output.is_file():
-            raise UserError(f"--output {self._output} is a file; it must be a folder")
+        try:
+            self._output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--output {self._output}: cannot be written ({error.strerror or error})"
+            ) from error
         files = record_files(self._output)
         if files and not resume and self._shard.alone:
             if not self._document.is_file():

@@ -85,8 +85,10 @@ class Meter:
 
     def line(self) -> str:
         """How far it is, as one line of text."""
-        of = f" of {self._total:,}" if self._total is not None else ""
-        parts = [f"{self.done:,}{of} {self._unit}s", rate_text(self.done, self.seconds, self._unit)]
+        number = counted(self.done, self._unit)
+        if self._total is not None:
+            number = f"{self.done:,} of {counted(self._total, self._unit)}"
+        parts = [number, rate_text(self.done, self.seconds, self._unit)]
         if self._total is not None and self.done:
             left = self.seconds / self.done * (self._total - self.done)
             parts.append(f"{left / 60:.0f} min left" if left >= 90 else f"{left:.0f} s left")

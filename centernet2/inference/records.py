@@ -78,7 +78,7 @@ class RecordWriter:
     """Appends to the record file of this process; a context manager.
 
     Args:
-        folder: of the record files; made.
+        folder: of the record files.
         run: what the results depend on; the file's first line.
         categories: id of each class in COCO results.
         shard: this process.
@@ -93,7 +93,6 @@ class RecordWriter:
         self.path = _own_file(folder, shard)
         self._categories = categories
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab+")
             _cut_torn_line(self._file)
         except OSError as error:
