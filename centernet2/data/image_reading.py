@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import cv2
@@ -38,8 +39,11 @@ def read_image(file_name: str, image_format: str) -> npt.NDArray[Any]:
     Raises:
         OSError: for a file that is absent, no image, or truncated.
     """
+    local = PathManager.get_local_path(file_name)
+    if os.path.exists(local) and not os.path.isfile(local):  # a device or a pipe might never end
+        raise OSError(f"{file_name} is no regular file")
     if image_format in ("BGR", "RGB"):
-        with PathManager.open(file_name, "rb") as file:
+        with open(local, "rb") as file:
             data = file.read()
         if _is_upright_jpeg(data):
             try:

@@ -92,10 +92,24 @@ def _load(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
             f"Data set '{name}' has no image to train on ({error}); "
             "DATALOADER.FILTER_EMPTY_ANNOTATIONS False keeps images without objects."
         ) from error
+    if cfg.MODEL.MASK_ON:
+        _require(records, name, "segmentation", "MODEL.MASK_ON False trains on the boxes alone")
+    if cfg.MODEL.KEYPOINT_ON:
+        _require(records, name, "keypoints", "MODEL.KEYPOINT_ON False trains without them")
     if cfg.MODEL.LOAD_PROPOSALS:
         # Not by Detectron2's function, which runs what the file asks for
         add_proposals(records, proposal_file(cfg, "TRAIN", name))
     return records
+
+
+def _require(records: list[dict[str, Any]], name: str, key: str, cure: str) -> None:
+    for record in records:
+        for annotation in record.get("annotations", ()):
+            if key not in annotation and not annotation.get("iscrowd", 0):
+                raise UserError(
+                    f"Data set '{name}': an object on {record['file_name']} has no {key}; "
+                    f"{cure}, or leave such objects out."
+                )
 
 
 def _check_same_classes(names: list[str]) -> None:

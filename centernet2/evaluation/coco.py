@@ -20,6 +20,7 @@ from detectron2.utils.logger import create_small_table
 from centernet2.errors import UserError
 from centernet2.evaluation.engine import evaluate_coco, evaluate_lvis
 from centernet2.evaluation.results_file import ResultsWriter
+from centernet2.evaluation.truth_checks import check_truth
 
 __all__ = ["CocoEvaluator", "LvisEvaluator"]
 
@@ -151,6 +152,7 @@ class CocoEvaluator(_OnDisk, COCOEvaluator):
     def __init__(self, dataset_name: str, **options: Any) -> None:
         super().__init__(dataset_name, **{**options, "use_fast_impl": False})
         dataset = self._coco_api.dataset
+        check_truth(self._metadata.json_file, dataset, lvis=False)
         dataset.setdefault("info", {})
         for annotation in dataset.get("annotations", ()):
             annotation.setdefault("iscrowd", 0)  # Detectron2's measure of proposals reads both
@@ -212,6 +214,7 @@ class LvisEvaluator(_OnDisk, LVISEvaluator):
 
     def __init__(self, dataset_name: str, **options: Any) -> None:
         super().__init__(dataset_name, **options)
+        check_truth(self._metadata.json_file, self._lvis_api.dataset, lvis=True)
         self._open()
 
     def _own_classes(self) -> dict[int, int]:

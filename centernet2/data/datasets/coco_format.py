@@ -9,6 +9,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
+from centernet2.data.datasets.checked import load_checked
 from centernet2.errors import UserError
 
 __all__ = ["datasets_root", "register_coco_format", "require_file"]
@@ -43,7 +44,7 @@ def register_coco_format(
         if prepare is not None:
             prepare()
         require_file(name, json_file)
-        return load_coco_json(json_file, image_root, name)
+        return load_checked(name, json_file, lambda: load_coco_json(json_file, image_root, name))
 
     DatasetCatalog.register(name, load)
     metadata = MetadataCatalog.get(name)

@@ -10,6 +10,7 @@ from typing import Any
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets.lvis import load_lvis_json
 
+from centernet2.data.datasets.checked import load_checked
 from centernet2.data.datasets.coco_format import require_file
 from centernet2.data.lvis_compat import repair_lvis
 from centernet2.errors import UserError
@@ -48,16 +49,21 @@ def register_lvis_format(
             prepare()
         require_file(name, json_file)
         repair_lvis()
-        known = MetadataCatalog.get(name).as_dict()
-        if not {"thing_classes", "class_image_count"} <= known.keys():
-            MetadataCatalog.get(name).set(**_category_metadata(json_file))
-        return load_lvis_json(json_file, image_root)
+        return load_checked(name, json_file, lambda: _records(name, json_file, image_root))
 
     DatasetCatalog.register(name, load)
     metadata = MetadataCatalog.get(name)
     metadata.set(json_file=json_file, image_root=image_root, evaluator_type="lvis")
     if thing_classes is not None:
         metadata.set(thing_classes=thing_classes)
+
+
+def _records(name: str, json_file: str, image_root: str) -> list[dict[str, Any]]:
+    known = MetadataCatalog.get(name).as_dict()
+    if not {"thing_classes", "class_image_count"} <= known.keys():
+        MetadataCatalog.get(name).set(**_category_metadata(json_file))
+    records: list[dict[str, Any]] = load_lvis_json(json_file, image_root)
+    return records
 
 
 def _category_metadata(json_file: str) -> dict[str, Any]:
