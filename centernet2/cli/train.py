@@ -7,6 +7,7 @@ import argparse
 import centernet2.data
 import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
 from centernet2.engine import Trainer, argument_parser, evaluate_checkpoint, launch, setup
+from centernet2.inference.cases import draw_case
 
 __all__ = ["build_parser", "run", "train_or_evaluate"]
 
@@ -33,7 +34,7 @@ def train_or_evaluate(args: argparse.Namespace) -> None:
     """Do what the options say; run in each process."""
     cfg = setup(args)
     if args.eval_only:
-        evaluate_checkpoint(cfg, resume=args.resume)
+        evaluate_checkpoint(cfg, resume=args.resume, config_file=args.config_file, draw=draw_case)
         return
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=args.resume)
