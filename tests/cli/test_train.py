@@ -11,6 +11,7 @@ from centernet2.cli import eval as evaluation
 from centernet2.cli import train
 from centernet2.cli.main import main
 from centernet2.engine import argument_parser
+from centernet2.inference.cases import draw_case
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -48,13 +49,14 @@ def test_work_is_training_or_evaluation(resume: bool, monkeypatch: pytest.Monkey
     monkeypatch.setattr(train, "setup", lambda args: "config")
     monkeypatch.setattr(train, "Trainer", Recorder)
     monkeypatch.setattr(
-        train, "evaluate_checkpoint", lambda cfg, resume: done.append((cfg, resume))
+        train, "evaluate_checkpoint", lambda cfg, **options: done.append((cfg, options))
     )
-    train.train_or_evaluate(argparse.Namespace(eval_only=False, resume=resume))
+    options = {"resume": resume, "config_file": "a.yaml"}
+    train.train_or_evaluate(argparse.Namespace(eval_only=False, **options))
     assert done == ["config", resume, "train"]
     done.clear()
-    train.train_or_evaluate(argparse.Namespace(eval_only=True, resume=resume))
-    assert done == [("config", resume)]
+    train.train_or_evaluate(argparse.Namespace(eval_only=True, **options))
+    assert done == [("config", {**options, "draw": draw_case})]  # the report draws its images
 
 
 def test_mistake_in_a_config_is_one_sentence(run: Run) -> None:
