@@ -39,11 +39,10 @@ def draw_samples(
     chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
     pictures = []
     for index in chosen:
-        image = read_image(Path(records[index]["file_name"]))
-        (found,) = predictor([image])
-        rgb = np.ascontiguousarray(image[:, :, ::-1])
+        rgb = read_image(Path(records[index]["file_name"]))
+        (found,) = predictor([rgb[:, :, ::-1]])
         picture, found = enlarged(rgb, found)
-        _, truth = enlarged(rgb, ground_truth(records[index], image.shape[:2]))
+        _, truth = enlarged(rgb, ground_truth(records[index], rgb.shape[:2]))
         pictures.append(draw_comparison(picture, found, truth, predictor.class_names))
     output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(tile(pictures, columns)).save(output)
