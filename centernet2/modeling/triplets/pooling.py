@@ -90,7 +90,10 @@ class _RunningMax(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (sources,) = ctx.saved_tensors
-        return torch.zeros_like(grad).scatter_add(ctx.dim, sources.long(), grad), None, None
+        # Sums of many small numbers need more digits than half precision has
+        wide = grad.to(torch.promote_types(grad.dtype, torch.float32))
+        summed = torch.zeros_like(wide).scatter_add(ctx.dim, sources.long(), wide)
+        return summed.to(grad.dtype), None, None
 
 
 def _sources(pooled: torch.Tensor, dim: int, reverse: bool) -> torch.Tensor:

@@ -36,6 +36,20 @@ def test_a_step_gives_finite_losses_and_a_gradient_everywhere(
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_mixed_precision_changes_the_losses_little(architecture, narrow, make_batch):
+    model = narrow(architecture).train()
+    batch = make_batch([3, 1], num_classes=3)
+    plain = model(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = model(batch)
+    for name, value in plain.items():
+        assert mixed[name].dtype == torch.float32
+        torch.testing.assert_close(mixed[name], value, rtol=0.1, atol=0.05)
+    sum(mixed.values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
 def test_losses_are_means_over_the_stacks(narrow, make_batch):
     model = narrow("CenterNetTriplets", "MODEL.HOURGLASS.NUM_STACKS", 3).train()
     batch = make_batch([3, 1], height=63, width=60, num_classes=3)

@@ -143,6 +143,14 @@ def test_lines_longer_than_16_bits_count() -> None:
         assert out.sum() == equal and grad[..., 39_000] == equal
 
 
+@pytest.mark.parametrize("function", [pooling.right_pool, pooling.row_max])
+def test_gradients_of_half_precision_are_summed_in_full(function):
+    x = torch.zeros(1, 1, 1, 2000, dtype=torch.bfloat16)
+    x[..., 0] = 1
+    _, grad = value_and_gradient(function, x, torch.ones_like(x))
+    assert grad[..., 0].item() == 2000
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("name", [*SCANS, "column_max", "row_max"])
 def test_on_a_gpu_it_is_the_same(name):
