@@ -86,7 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output",
         type=Path,
-        default=Path("predictions"),
+        default=Path("output/predictions"),
         metavar="FOLDER",
         help="where results go; for one image, or one video, also a file for its drawing "
         "(default: %(default)s)",
