@@ -201,9 +201,16 @@ class ColorJitterTransform(_ColorTransform):
         """
         image = img.astype(np.float32)
         gray = (image @ self.gray_weights)[:, :, None]
-        towards = {"brightness": 0.0, "contrast": gray.mean(), "saturation": gray}
+        # All steps together: of_image * image + of_gray * gray + constant
+        of_image, of_gray, constant = 1.0, 0.0, 0.0
         for name, factor in self.steps:
-            image = np.float32(factor) * image + np.float32(1 - factor) * towards[name]
+            of_image, of_gray, constant = factor * of_image, factor * of_gray, factor * constant
+            if name == "saturation":
+                of_gray += 1 - factor
+            elif name == "contrast":
+                constant += (1 - factor) * float(gray.mean())
+        image *= np.float32(of_image)
+        image += gray * np.float32(of_gray) + np.float32(constant)
         return image
 
 
