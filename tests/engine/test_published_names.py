@@ -17,7 +17,7 @@ from centernet2.engine.published_names import adopt_names
 from centernet2.errors import UserError
 
 TESTS = Path(__file__).resolve().parents[1]
-LISTS = TESTS / "data" / "published_state_dicts"
+LISTS = TESTS / "data" / "published_state_dicts" / "triplets"
 CONFIGS = TESTS.parent / "configs" / "triplets"
 # Every layer of the published networks, a few channels wide
 NARROW = [

@@ -16,7 +16,7 @@ from centernet2.modeling.backbones import StackedHourglass
 
 from .reference_hourglass import Reference
 
-LISTS = Path(__file__).resolve().parents[2] / "data" / "published_state_dicts"
+LISTS = Path(__file__).resolve().parents[2] / "data" / "published_state_dicts" / "triplets"
 TRUNK = ("pre.", "kps.", "cnvs.", "cnvs_.", "inters.", "inters_.")
 NARROW = {"dims": (8, 8, 12, 16), "blocks": (2, 1, 3, 4), "stem_channels": 4}
 

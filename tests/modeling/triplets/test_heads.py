@@ -12,7 +12,7 @@ from centernet2.modeling.triplets.heads import TripletHeads
 
 from . import reference_heads as reference
 
-LISTS = Path(__file__).resolve().parents[2] / "data" / "published_state_dicts"
+LISTS = Path(__file__).resolve().parents[2] / "data" / "published_state_dicts" / "triplets"
 TRUNK = ("pre.", "kps.", "cnvs.", "cnvs_.", "inters.", "inters_.")
 NARROW = {"in_channels": 6, "pool_channels": 4, "num_classes": 3}
 VARIANTS = {
