@@ -56,7 +56,16 @@ def test_nothing_to_suppress():
     merge=st.booleans(),
 )
 def test_detections_are_those_of_the_plain_way(seed, count, num_classes, limit, merge):
-    candidates = random_candidates(seed, count, num_classes)
+    assert_plain(random_candidates(seed, count, num_classes), limit, merge)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_classes_that_stop_early_do_not_hide_later_ones(seed):
+    """Crowded classes, many more boxes than detections: the floor rises from class to class."""
+    assert_plain(random_candidates(seed, 300, 4), limit=40, merge=False)
+
+
+def assert_plain(candidates: Candidates, limit: int, merge: bool) -> None:
     found = suppress(candidates, SoftNMSSettings(merge=merge), limit)
     expected = plain(candidates, reference.Method(merge=merge), limit)
     assert len(found.scores) == len(expected)
