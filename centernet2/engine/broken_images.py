@@ -90,11 +90,10 @@ class BrokenImages:
             return
         self._found[image.file] = image.reason
         if 0 <= self._limit < len(self._found):
-            earlier = f" (nor {self._limit} others before it)" if self._limit else ""
             raise UserError(
-                f"{image.file} cannot be used{earlier}: {image.reason}. "
-                f"DATALOADER.MAX_BROKEN_IMAGES allows {self._limit}; tools/check_dataset.py "
-                "lists them all."
+                f"{image.file} cannot be used: {image.reason}. Images like it so far: "
+                f"{len(self._found)}; DATALOADER.MAX_BROKEN_IMAGES allows {self._limit}; "
+                "tools/check_dataset.py lists them all."
             )
         logger.warning("%s cannot be used: %s. %s", image.file, image.reason, self._consequence)
 
@@ -104,4 +103,4 @@ class BrokenImages:
             return
         names = ", ".join(list(self._found)[:_NAMED])
         more = f" and {len(self._found) - _NAMED} more" if len(self._found) > _NAMED else ""
-        logger.warning("%d images could not be used: %s%s.", len(self._found), names, more)
+        logger.warning("Images that could not be used: %d (%s%s).", len(self._found), names, more)

@@ -11,7 +11,7 @@ PAGE = (REPO / "docs" / "RELIABILITY.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
-def tests_of(file: Path) -> set[str]:
+def functions_of(file: Path) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
@@ -23,4 +23,4 @@ def test_every_promise_names_a_test_that_exists() -> None:
         found = NAMED.search(row)
         assert found is not None, row
         assert found[2].startswith("test_"), row
-        assert found[2] in tests_of(REPO / found[1]), row
+        assert found[2] in functions_of(REPO / found[1]), row

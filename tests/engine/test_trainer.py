@@ -233,15 +233,20 @@ def test_wrong_number_of_classes_is_told_before_the_first_step(
     assert "'tiny' has 2 classes (box, disc)" in message
 
 
-def test_image_that_is_gone_is_named(tiny: ModuleType, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_that_is_gone_is_named(workers: int, tiny: ModuleType, tmp_path: Path) -> None:
     tiny.write_data(tmp_path / "data", images=3)
     tiny.register_data(tmp_path / "data", "tiny_with_gap")
     (tmp_path / "data" / "001.png").unlink()
-    for workers in (0, 1):
-        args = tiny.arguments(tmp_path / "out", "DATASETS.TRAIN", ("tiny_with_gap",),
-                              "DATALOADER.NUM_WORKERS", workers)  # fmt: skip
-        with pytest.raises(UserError, match=r"001\.png"):
-            Trainer(setup(args)).train()
+    options = ("DATASETS.TRAIN", ("tiny_with_gap",), "DATALOADER.NUM_WORKERS", workers)
+    args = tiny.arguments(tmp_path / "out", *options)
+    Trainer(setup(args)).train()
+    log = (tmp_path / "out" / "log.txt").read_text()
+    assert log.count("001.png cannot be used: No such file") == 1
+    assert log.count("Images that could not be used: 1 (") == 1
+    args = tiny.arguments(tmp_path / "out", *options, "DATALOADER.MAX_BROKEN_IMAGES", 0)
+    with pytest.raises(UserError, match=r"001\.png cannot be used: No such file"):
+        Trainer(setup(args)).train()
 
 
 def test_finished_run_only_evaluates(tiny: ModuleType, tiny_data: Path, tmp_path: Path) -> None:
