@@ -56,6 +56,13 @@ CAUSES = (
     ),
 )
 NO_BUILD = re.compile(r"No matching distribution found for (\S+)")
+# pip's block on files that differ from their pins: "name==version from URL (from -r ...):", a line
+# for each sha256 that would do, and the one that it got.
+WRONG_HASH = re.compile(
+    r"DO NOT MATCH THE HASHES.*?^ +(\S+) from ([^\s#]+)[^\n]*:$.*?^ +Got +([0-9a-f]+)",
+    re.DOTALL | re.M,
+)
+UNHASHED = re.compile(r"Hashes are required in --require-hashes mode.*?^ +(\S+)", re.DOTALL | re.M)
 TAIL_LINES = 12
 
 
@@ -90,6 +97,21 @@ class Runner(Protocol):
 
 def explain_failure(output: str) -> str | None:
     """The sentence that names the cause found in a command's output, and the cure; else None."""
+    wrong = WRONG_HASH.search(output)
+    if wrong:
+        package, source, sha256 = wrong.groups()
+        return (
+            f"The checksum of {package} from {source} is wrong (sha256 {sha256} is none of those that"
+            " requirements/ names for it), so nothing of this step was installed: empty pip's cache"
+            " (python -m pip cache purge) and try again, or check the mirror or proxy that served it."
+        )
+    unhashed = UNHASHED.search(output)
+    if unhashed:
+        return (
+            f"The line {unhashed.group(1)} in requirements/ has no sha256, so nothing of this step"
+            " was installed: make the lock files again as CONTRIBUTING.md tells"
+            ' ("Changing a dependency").'
+        )
     for pattern, sentence in CAUSES:
         if re.search(pattern, output):
             return sentence

@@ -193,13 +193,15 @@ class Setup:
         self._run([base, "-m", "venv", "--clear", self.venv], self.log, "Making .venv")
 
     def install_installer(self) -> None:
-        self._pip("Updating pip", "-r", self.repo / "requirements" / "build.txt")
+        build = self.repo / "requirements" / "build.txt"
+        self._pip("Updating pip", "--require-hashes", "-r", build)
 
     def install_packages(self) -> None:
         requirements = self.repo / "requirements"
         files = ("-r", requirements / "runtime.txt", "-r", requirements / "dev.txt")
         # Packages that come as source build with the setuptools pinned in build.txt.
-        self._pip("Installing the packages", "--no-build-isolation", *files)
+        options = ("--require-hashes", "--no-build-isolation")
+        self._pip("Installing the packages", *options, *files)
 
     def install_detectron2(self) -> None:
         if self._has_official_detectron2():

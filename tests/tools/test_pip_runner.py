@@ -73,6 +73,15 @@ def test_a_terminal_sees_one_line_that_is_wiped_at_the_end(
         ("/usr/bin/python3: No module named pip", "ensurepip"),
         ("ImportError: libGL.so.1: cannot open shared object file", "libgl1"),
         ("ERROR: No matching distribution found for av==18.1.0", "no build of av==18.1.0"),
+        (
+            "WARNING: Retrying after connection broken by 'RemoteDisconnected'\n"
+            "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE. If you ...\n"
+            "    six==1.17.0 from https://mirror.example/six.whl#sha256=4721 (from -r dev.txt):\n"
+            "        Expected sha256 0000\n"
+            "        Expected     or 0001\n"
+            "             Got        4721\n",
+            "six==1.17.0 from https://mirror.example/six.whl is wrong (sha256 4721 is none of",
+        ),
     ],
 )
 def test_known_failures_are_explained(output: str, sentence: str) -> None:

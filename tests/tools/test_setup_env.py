@@ -3,10 +3,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import sys
 import threading
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,9 +252,96 @@ def test_stopping_it_leaves_no_traceback(repo: Path, capsys: pytest.CaptureFixtu
     assert "run it again" in capsys.readouterr().err
 
 
-def test_every_pin_is_exact() -> None:
+def write_wheel(folder: Path) -> str:
+    """A wheel of the package ``small`` 1.0; returns its sha256."""
+    info = "small-1.0.dist-info"
+    members = {
+        "small.py": "",
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        f"{info}/RECORD": "",
+    }
+    path = folder / "small-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in members.items():
+            archive.writestr(name, text)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def offline_setup(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[setup_env.Setup, str]:
+    """A set-up that asks the real pip, without network, and leaves this environment as it is;
+    and the sha256 of the package ``small`` 1.0, which is all that pip finds.
+    """
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_DRY_RUN", "1")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    setup = setup_env.Setup(repo)
+    setup.python = Path(sys.executable)
+    return setup, write_wheel(tmp_path)
+
+
+INSTALLING_STEPS = [
+    (setup_env.Setup.install_installer, "build.txt"),
+    (setup_env.Setup.install_packages, "dev.txt"),
+]
+
+
+@pytest.mark.parametrize(("install", "lock_file"), INSTALLING_STEPS)
+def test_pip_takes_the_file_that_has_the_pinned_sha256_and_no_other(
+    offline_setup: tuple[setup_env.Setup, str],
+    repo: Path,
+    install: Callable[[setup_env.Setup], None],
+    lock_file: str,
+) -> None:
+    setup, sha256 = offline_setup
+    for name in ("build.txt", "runtime.txt", "dev.txt"):
+        (repo / "requirements" / name).write_text("")
+    pins = repo / "requirements" / lock_file
+
+    pins.write_text(f"small==1.0 --hash=sha256:{'1' * 64} --hash=sha256:{sha256}\n")
+    install(setup)
+    assert "Would install small-1.0" in setup.log.read_text()
+
+    setup.log.unlink()
+    pins.write_text(f"small==1.0 --hash=sha256:{'1' * 64}\n")
+    with pytest.raises(CommandError) as raised:
+        install(setup)
+    assert "\n" not in str(raised.value)
+    assert raised.value.tail == ""
+    assert f"{repo.parent}/small-1.0-py3-none-any.whl is wrong (sha256 {sha256} " in str(
+        raised.value
+    )
+    assert "Would install" not in setup.log.read_text()
+
+    pins.write_text("small==1.0\n")
+    with pytest.raises(CommandError, match=r"^The line small==1\.0 in requirements/ has no sha256"):
+        install(setup)
+    assert "Would install" not in setup.log.read_text()
+
+
+@pytest.mark.parametrize("name", ["build.txt", "runtime.txt", "dev.txt"])
+def test_every_pin_is_exact_and_has_its_sha256(name: str) -> None:
+    text = (setup_env.REPO / "requirements" / name).read_text()
+    pins = text.replace("\\\n", " ").splitlines()[1:]
+    assert pins
+    for pin in pins:
+        requirement, *hashes = pin.split("--hash=sha256:")
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+( +;.+)? +", requirement), pin
+        assert hashes, pin
+        assert all(re.fullmatch(r"[0-9a-f]{64} *", digest) for digest in hashes), pin
+
+
+def test_packages_of_two_lock_files_are_pinned_alike() -> None:
+    """pip takes a package that both name only if version and sha256 agree."""
+    pins: dict[str, dict[str, str]] = {}
     for name in ("build.txt", "runtime.txt", "dev.txt"):
         text = (setup_env.REPO / "requirements" / name).read_text()
-        lines = [line for line in text.splitlines() if line and not line.startswith("#")]
-        assert lines
-        assert all("==" in line.split(";")[0] for line in lines), name
+        for pin in text.replace("\\\n", " ").splitlines()[1:]:
+            requirement, _, hashes = pin.partition("--hash")
+            package, _, version = requirement.partition("==")
+            pins.setdefault(package, {}).setdefault(version.split(";")[0].strip(), hashes)
+            assert pins[package][version.split(";")[0].strip()] == hashes, (name, package)
