@@ -101,9 +101,10 @@ def explain_failure(output: str) -> str | None:
     if wrong:
         package, source, sha256 = wrong.groups()
         return (
-            f"The checksum of {package} from {source} is wrong (sha256 {sha256} is none of those that"
-            " requirements/ names for it), so nothing of this step was installed: empty pip's cache"
-            " (python -m pip cache purge) and try again, or check the mirror or proxy that served it."
+            f"The checksum of {package} from {source} is wrong (sha256 {sha256} is none of those"
+            " that requirements/ names for it), so nothing of this step was installed: empty pip's"
+            " cache (python -m pip cache purge) and try again, or check the mirror or proxy that"
+            " served it."
         )
     unhashed = UNHASHED.search(output)
     if unhashed:
