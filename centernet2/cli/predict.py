@@ -16,7 +16,7 @@ from centernet2.errors import UserError
 from centernet2.inference.detector import load_predictor
 from centernet2.inference.folder_run import FolderRun
 from centernet2.inference.images import detect_images, image_jobs
-from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images
+from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, located
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.progress import Meter, counted, rate_text
 from centernet2.inference.results import ResultsWriter
@@ -133,7 +133,8 @@ def _predict(args: argparse.Namespace) -> int:
     videos = [Path(name) for name in args.sources if _is_video(name)]
     found = find_images([n for n in args.sources if not _is_video(n)], args.recursive)
     inside = args.output.resolve()
-    images = [path for path in found.images if inside not in path.resolve().parents]
+    places = zip(found.images, located(found.images))
+    images = [path for path, place in places if inside not in place.parents]
     problems = list(found.problems)
     if not images and not videos:
         raise UserError("; ".join(problems) or f"all images are drawings in {args.output}")
@@ -165,7 +166,7 @@ def _predict_folder(
     args: argparse.Namespace,
     shard: Shard,
 ) -> list[str]:
-    root = Path(os.path.commonpath([image.resolve().parent for image in images]))
+    root = Path(os.path.commonpath({place.parent for place in located(images)}))
     work = FolderRun(predictor, images, root, args.output, not args.no_drawings, shard)
     todo = work.begin(args.resume)
     meter = Meter(len(todo), "image", shard.title, bar=shard.alone)

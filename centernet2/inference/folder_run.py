@@ -7,6 +7,7 @@ from pathlib import Path
 
 from centernet2.errors import UserError
 from centernet2.inference.images import ImageJob, image_jobs
+from centernet2.inference.inputs import located
 from centernet2.inference.merging import Written, index_records, write_coco
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.records import RecordWriter, describe_changes, record_files
@@ -37,7 +38,7 @@ class FolderRun:
         drawings: bool,
         shard: Shard,
     ) -> None:
-        self._names = [image.resolve().relative_to(root).as_posix() for image in images]
+        self._names = [place.relative_to(root).as_posix() for place in located(images)]
         self._jobs = image_jobs(images, output if drawings else None, self._names)
         self._description = describe_run(predictor, root, drawings)
         self._classes = list(zip(predictor.category_ids, predictor.class_names))

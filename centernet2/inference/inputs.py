@@ -20,6 +20,7 @@ __all__ = [
     "VIDEO_SUFFIXES",
     "Inputs",
     "find_images",
+    "located",
     "output_paths",
     "read_image",
     "upright_rgb",
@@ -71,12 +72,26 @@ def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
             if not found:
                 pattern = glob.has_magic(name)
                 problems.append(f"{name}: " + ("matches no images" if pattern else "no such file"))
-        for image in found:
+        for image, place in zip(found, located(found)):
             if image.suffix.lower() in VIDEO_SUFFIXES:
                 problems.append(f"{name}: a video, not an image")
             else:
-                images.setdefault(image.resolve(), image)
+                images.setdefault(place, image)
     return Inputs(list(images.values()), problems)
+
+
+def located(paths: Iterable[Path]) -> list[Path]:
+    """Absolute paths of files: links of their folders are followed, those of the files are not.
+
+    Unlike ``Path.resolve`` it asks the system once a folder, which counts with many files.
+    """
+    folders: dict[Path, Path] = {}
+    places = []
+    for path in paths:
+        if path.parent not in folders:
+            folders[path.parent] = path.parent.resolve()
+        places.append(folders[path.parent] / path.name)
+    return places
 
 
 def read_image(path: Path) -> npt.NDArray[np.uint8]:
@@ -140,15 +155,16 @@ def output_paths(images: Sequence[Path], output: Path) -> list[Path]:
         raise UserError(f"--output {output}: {len(images)} images need a folder, not a file")
     else:
         paths = [output / name for name in _distinct_names(images)]
-    inputs = {image.resolve() for image in images}
-    for path in paths:
+    there = [path for path in paths if path.exists()]
+    inputs = {image.resolve() for image in images} if there else set()
+    for path in there:
         if path.resolve() in inputs:
             raise UserError(f"--output would overwrite the image {path}: choose another folder")
     return paths
 
 
 def _distinct_names(images: Sequence[Path]) -> list[str]:
-    parts = [image.resolve().parts[1:] for image in images]
+    parts = [image.parts[1:] for image in located(images)]
     depths = [1] * len(images)
     while True:
         names = [_drawing_name(part[-depth:]) for part, depth in zip(parts, depths)]

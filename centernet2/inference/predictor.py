@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -130,13 +131,30 @@ class Predictor:
         """
         if not images:
             return []
-        outputs = self.model([self._prepare(image) for image in images])
+        inputs = [self._prepare(image) for image in images]
+        outputs: list[dict[str, Instances]] = [{}] * len(inputs)
+        for group in self._groups([tuple(i["image"].shape[1:]) for i in inputs]):
+            for place, output in zip(group, self.model([inputs[place] for place in group])):
+                outputs[place] = output
         if any("instances" not in output for output in outputs):
             name = self.cfg.MODEL.META_ARCHITECTURE
             raise UserError(f"MODEL.META_ARCHITECTURE {name} returns no instances: not a detector")
         return [self._select(output["instances"].to("cpu")) for output in outputs]
 
-    def _prepare(self, image: npt.NDArray[np.uint8]) -> dict[str, torch.Tensor | int]:
+    def _groups(self, sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+        """Places of the images that the model pads to the same size as it would each alone.
+
+        Padding further would change what is found near the border; so an image's detections do not
+        depend on those beside it in a batch.
+        """
+        backbone = getattr(self.model, "backbone", None)
+        step = max(getattr(backbone, "size_divisibility", 0), 1)
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for place, size in enumerate(sizes):
+            groups.setdefault(tuple(-(-side // step) for side in size), []).append(place)
+        return list(groups.values())
+
+    def _prepare(self, image: npt.NDArray[np.uint8]) -> dict[str, Any]:
         height, width = image.shape[:2]
         if self.cfg.INPUT.FORMAT == "RGB":
             image = image[:, :, ::-1]

@@ -57,6 +57,18 @@ def test_images_of_different_sizes_go_together(model_file: Path) -> None:
     assert [f.image_size for f in found] == [(40, 90), (200, 31)]
 
 
+def test_detections_do_not_depend_on_the_images_beside(model_file: Path) -> None:
+    predictor = Predictor(build_cfg(str(model_file)), threshold=0.0)
+    images = [noise(40, 90), noise(200, 31), noise(41, 90), noise(64, 64), noise(200, 31)[::-1]]
+    together = predictor(images)
+    for image, found in zip(images, together):
+        (alone,) = predictor([image])
+        assert found.image_size == alone.image_size == image.shape[:2]
+        torch.testing.assert_close(found.scores, alone.scores, rtol=1e-4, atol=1e-5)
+        best = found.pred_boxes.tensor[:3]
+        torch.testing.assert_close(best, alone.pred_boxes.tensor[:3], rtol=1e-3, atol=1e-2)
+
+
 @pytest.mark.parametrize("agnostic", [False, True])
 @pytest.mark.parametrize("threshold", [0.0, 0.3, 0.55])
 def test_threshold_works_for_one_stage_models(
