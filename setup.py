@@ -53,7 +53,16 @@ setup(
         "tqdm>=4.60",
     ],
     extras_require={
-        "dev": ["hypothesis", "mypy", "pytest", "ruff", "supervision", "tensorboard"],
+        "dev": [
+            "hypothesis",
+            "mypy",
+            "pytest",
+            "ruff",
+            "supervision",
+            "tensorboard",
+            'trackers>=2.6; python_version >= "3.10"',
+        ],
         "supervision": ["supervision>=0.20"],
+        "tracking": ['trackers>=2.6; python_version >= "3.10"'],
     },
 )

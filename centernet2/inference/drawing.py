@@ -115,9 +115,10 @@ def draw_predictions(
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
-        predictions: on the CPU, with ``pred_boxes``, ``pred_classes`` and optionally ``scores``
-            and ``pred_masks``; or with ``gt_boxes``, ``gt_classes`` and optionally ``gt_masks``
-            (as :func:`detectron2.data.detection_utils.annotations_to_instances` makes them with
+        predictions: on the CPU, with ``pred_boxes``, ``pred_classes`` and optionally ``scores``,
+            ``pred_masks`` and ``track_ids`` (-1: none); or with ``gt_boxes``, ``gt_classes`` and
+            optionally ``gt_masks`` (as
+            :func:`detectron2.data.detection_utils.annotations_to_instances` makes them with
             ``mask_format="bitmask"``).
         names: name of each class; those beyond its end are called "class 3".
         numbers: N numbers that choose the colours; default: the class, or the order when the
@@ -133,6 +134,9 @@ def draw_predictions(
         # Rounded down to 99 %: "100%" would claim a certainty that the model does not.
         percents = [min(round(100 * s), 99) for s in predictions.scores.tolist()]
         texts = [f"{text} {p}%" for text, p in zip(texts, percents)]
+    if predictions.has("track_ids"):
+        ids = predictions.track_ids.tolist()
+        texts = [f"#{number} {text}" if number >= 0 else text for number, text in zip(ids, texts)]
     masks = None
     if predictions.has(f"{kind}_masks"):
         masks = predictions.get(f"{kind}_masks")

@@ -56,11 +56,16 @@ def coco_results(
 
     Returns:
         For each detection ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels),
-        ``score`` and, with masks, ``segmentation`` (RLE).
+        ``score`` and, with masks, ``segmentation`` (RLE); with ``track_ids`` also ``track_id``
+        where it is not -1.
     """
     entries: list[dict[str, Any]] = instances_to_coco_json(predictions, image_id)
     for entry in entries:
         entry["category_id"] = categories[entry["category_id"]]
+    if predictions.has("track_ids"):
+        for entry, number in zip(entries, predictions.track_ids.tolist()):
+            if number >= 0:
+                entry["track_id"] = number
     return entries
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import time
 from collections.abc import Generator, Iterable
 from fractions import Fraction
@@ -16,10 +17,14 @@ from centernet2.errors import UserError
 from centernet2.inference.batches import batched
 from centernet2.inference.colors import ObjectColors
 from centernet2.inference.drawing import draw_predictions
+from centernet2.inference.excerpt import WHOLE, Excerpt
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.progress import Meter
 from centernet2.inference.sinks import NOTHING, Sinks
-from centernet2.inference.video import Frame, VideoReader, VideoWriter
+from centernet2.inference.tracking import Tracker
+from centernet2.inference.trails import TrailDrawer
+from centernet2.inference.video import Frame, VideoReader
+from centernet2.inference.video_writer import VideoWriter
 
 __all__ = ["detect_camera", "detect_video", "video_path"]
 
@@ -51,6 +56,8 @@ def detect_video(
     output: Path | None = None,
     sinks: Sinks = NOTHING,
     batch_size: int = 1,
+    excerpt: Excerpt = WHOLE,
+    tracker: Tracker | None = None,
 ) -> list[str]:
     """Detect the objects in a video file, with a progress bar.
 
@@ -58,8 +65,10 @@ def detect_video(
         predictor: of the model.
         source: the video.
         output: file or folder for the drawings; frames are shown as long as in ``source``.
-        sinks: where else the results go; ``image_id`` is the frame's number from 0.
+        sinks: where else the results go; ``image_id`` is the frame's number in ``source``, from 0.
         batch_size: frames given to the model at a time.
+        excerpt: which frames are looked at.
+        tracker: gives the objects ids, which are drawn and written too.
 
     Returns:
         One sentence for each thing that went wrong on the way.
@@ -70,10 +79,10 @@ def detect_video(
     target = video_path(source, output) if output is not None else None
     problems = []
     with contextlib.ExitStack() as stack:
-        reader = stack.enter_context(VideoReader(source))
+        reader = stack.enter_context(VideoReader(source, excerpt))
         writer = stack.enter_context(VideoWriter(target, reader)) if target is not None else None
         meter = stack.enter_context(Meter(reader.expected_frames, "frame"))
-        _detect(predictor, reader, source.name, writer, sinks, batch_size, meter)
+        _detect(predictor, reader, source.name, writer, sinks, batch_size, meter, tracker)
     if reader.skipped:
         problems.append(f"{source}: {reader.skipped} damaged frames were left out")
     if writer is not None and writer.sound_left_out is not None:
@@ -87,6 +96,7 @@ def detect_camera(
     output: Path | None = None,
     sinks: Sinks = NOTHING,
     batch_size: int = 1,
+    tracker: Tracker | None = None,
 ) -> list[str]:
     """Detect the objects that a camera sees, until Ctrl-C or the window is closed.
 
@@ -96,6 +106,7 @@ def detect_camera(
         output: file or folder (for ``webcam.mp4``) for the drawings.
         sinks: where else the results go; ``image_id`` is the frame's number from 0.
         batch_size: frames given to the model at a time.
+        tracker: see :func:`detect_video`.
 
     Returns:
         Nothing that went wrong.
@@ -112,7 +123,7 @@ def detect_camera(
         # Ctrl-C is the way to end a recording, so it is no error.
         stack.enter_context(contextlib.suppress(KeyboardInterrupt))
         meter = stack.enter_context(Meter(None, "frame"))
-        _detect(predictor, frames, name, writer, sinks, batch_size, meter)
+        _detect(predictor, frames, name, writer, sinks, batch_size, meter, tracker)
     return []
 
 
@@ -123,13 +134,14 @@ def _camera(index: int) -> Generator[Frame, None, None]:
         if not capture.isOpened():
             raise UserError(f"--webcam {index}: there is no such camera, or another program has it")
         usual = 1 / Fraction(capture.get(cv2.CAP_PROP_FPS) or 25).limit_denominator(1000)
-        start = time.monotonic()
+        start, numbers = time.monotonic(), itertools.count()
         while True:
             there, image = capture.read()
             if not there:
                 return
             shown = Fraction(time.monotonic() - start).limit_denominator(100_000)
-            yield Frame(np.ascontiguousarray(image[:, :, ::-1]), shown, usual)
+            picture = np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
+            yield Frame(picture, shown, usual, number=next(numbers))
     finally:
         capture.release()
 
@@ -142,20 +154,27 @@ def _detect(
     sinks: Sinks,
     batch_size: int,
     meter: Meter,
+    tracker: Tracker | None,
 ) -> None:
     """Detect the objects in frames until they end or the window is closed."""
     names = predictor.class_names
     follow = ObjectColors() if len(names) == 1 else None
-    for batch in batched(enumerate(frames), batch_size):
-        predictions = predictor([frame.image[:, :, ::-1] for _, frame in batch])
-        for (number, frame), found in zip(batch, predictions):
+    trails = TrailDrawer(tracker) if tracker is not None else None
+    for batch in batched(frames, batch_size):
+        predictions = predictor([frame.image[:, :, ::-1] for frame in batch])
+        for frame, found in zip(batch, predictions):
             meter.advance()
+            if tracker is not None:
+                found = tracker(found, float(frame.time))
             if sinks.results is not None:
-                sinks.results.write(found, number, name, time=float(frame.time))
+                sinks.results.write(found, frame.number, name, time=float(frame.time))
             if writer is None and sinks.window is None:
                 continue
-            numbers = follow(found.pred_boxes.tensor.numpy()) if follow is not None else None
-            drawing = draw_predictions(frame.image, found, names, numbers)
+            if trails is not None:
+                drawing = trails(frame.image, found, names)
+            else:
+                numbers = follow(found.pred_boxes.tensor.numpy()) if follow is not None else None
+                drawing = draw_predictions(frame.image, found, names, numbers)
             if writer is not None:
                 writer.write(dataclasses.replace(frame, image=drawing))
             if sinks.window is not None and not sinks.window.show(drawing, wait=False):

@@ -1,28 +1,24 @@
-"""Video files in and out with PyAV: true timing, upright pictures, playable whatever happens."""
+"""Video files in with PyAV: true timing, upright pictures, damage survived."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import cast
 
 import av
-import cv2
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import Colorspace
 
 from centernet2.errors import UserError
+from centernet2.inference.excerpt import WHOLE, Excerpt
 
-__all__ = ["Frame", "VideoReader", "VideoWriter"]
+__all__ = ["DEFAULT_RATE", "Frame", "VideoReader", "start_time"]
 
-OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # containers that store a time for each frame
-_MAX_MPEG4_TICKS = 65535  # ticks a second that MPEG-4 part 2 can store
-_DEFAULT_RATE = Fraction(25)
+DEFAULT_RATE = Fraction(25)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,23 +29,39 @@ class Frame:
     time: Fraction  # seconds since the start
     duration: Fraction  # seconds
     pixel_aspect: Fraction = Fraction(1)  # width of a pixel divided by its height
+    number: int = 0  # of the frame in its video, from 0; damaged ones count
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shown:
+    """A frame as it was decoded, with the fields of :class:`Frame`."""
+
+    picture: av.VideoFrame
+    time: Fraction
+    duration: Fraction
+    number: int
 
 
 class VideoReader:
     """Iterates over the frames of a video file; a context manager.
 
     Frames are turned upright as the file's rotation says. Frames that cannot be decoded are left
-    out and counted in ``skipped``; a file that ends in the middle just ends.
+    out and counted in ``skipped``; a file that ends in the middle just ends. Times and numbers of
+    frames are those of the file, whichever frames are taken; with ``excerpt.every`` a frame lasts
+    until the next one that is taken.
 
     Args:
         path: of the file.
+        excerpt: which frames are taken. What lies before it is not decoded.
 
     Raises:
-        UserError: it is not a video that can be read; says why in one sentence.
+        UserError: it is not a video that can be read, or ends before the excerpt starts; says why
+            in one sentence.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, excerpt: Excerpt = WHOLE) -> None:
         self.path = path
+        self.excerpt = excerpt
         self.skipped = 0
         try:
             self._container = av.open(str(path))
@@ -60,11 +72,17 @@ class VideoReader:
             raise UserError(f"{path}: holds no video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
+        self._start = start_time(self._container)
+        self._early = 0  # packets of frames before the excerpt
+        if self.duration is not None and excerpt.start >= self.duration:
+            problem = self._ended()
+            self._container.close()
+            raise problem
 
     @property
     def rate(self) -> Fraction:
         """Mean number of frames a second."""
-        return self._stream.average_rate or self._stream.guessed_rate or _DEFAULT_RATE
+        return self._stream.average_rate or self._stream.guessed_rate or DEFAULT_RATE
 
     @property
     def time_base(self) -> Fraction:
@@ -77,33 +95,76 @@ class VideoReader:
         return self._stream.codec_context.colorspace == Colorspace.ITU709
 
     @property
-    def expected_frames(self) -> int | None:
-        """Number of frames as the file states it or as its duration suggests; None: unknown."""
-        if self._stream.frames:
-            return self._stream.frames
+    def duration(self) -> Fraction | None:
+        """Seconds that the file states it lasts; None: it does not."""
         if self._container.duration is None:
             return None
-        return round(Fraction(self._container.duration, av.time_base) * self.rate)
+        return Fraction(self._container.duration, av.time_base)
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Number of frames that come, as the file states its frames or length; None: unknown."""
+        duration = self.duration
+        if self._stream.frames:
+            duration = self._stream.frames / self.rate
+        return self.excerpt.number_of_frames(duration, self.rate)
 
     def __iter__(self) -> Iterator[Frame]:
+        kept: _Shown | None = None
+        members = 0
+        for shown in self._excerpt():
+            if kept is None:
+                kept = shown
+            members += 1
+            if members == self.excerpt.every:
+                yield self._frame(kept, shown.time + shown.duration)
+                kept, members = None, 0
+        if kept is not None:
+            yield self._frame(kept, shown.time + shown.duration)
+
+    def _frame(self, shown: _Shown, until: Fraction) -> Frame:
+        turns = round(shown.picture.rotation / 90)  # quarter turns to the left
+        image = np.rot90(self._rgb(shown.picture), turns)
+        aspect = self._stream.sample_aspect_ratio or Fraction(1)
+        return Frame(
+            np.ascontiguousarray(image, dtype=np.uint8),
+            shown.time,
+            until - shown.time,
+            1 / aspect if turns % 2 else aspect,
+            shown.number,
+        )
+
+    def _excerpt(self) -> Iterator[_Shown]:
+        """The frames between start and end of the excerpt."""
+        first: int | None = None
+        for position, shown in enumerate(self._timed()):
+            if shown.time < self.excerpt.start:
+                continue
+            if self.excerpt.end is not None and shown.time >= self.excerpt.end:
+                return
+            if first is None:
+                # Without times in the file everything is decoded, and no packet known as early.
+                first = max(self._early, position) - position
+            yield dataclasses.replace(shown, number=first + position + self.skipped)
+        if first is None and self.excerpt.start > 0:
+            raise self._ended()
+
+    def _timed(self) -> Iterator[_Shown]:
         usual = 1 / self.rate
         following = Fraction(0)
-        start = _start_time(self._container)
-        aspect = self._stream.sample_aspect_ratio or Fraction(1)
-        for frame in self._decoded():
+        for picture in self._decoded():
             # Raw streams and some AVI files have no times: then frames follow at the mean rate.
-            clock = frame.time_base or self.time_base
-            time = following if frame.pts is None else frame.pts * clock - start
-            duration = frame.duration * clock if frame.duration else usual
+            clock = picture.time_base or self.time_base
+            time = following if picture.pts is None else picture.pts * clock - self._start
+            duration = picture.duration * clock if picture.duration else usual
             following = time + duration
-            turns = round(frame.rotation / 90)  # quarter turns to the left
-            image = np.rot90(self._rgb(frame), turns)
-            yield Frame(
-                np.ascontiguousarray(image, dtype=np.uint8),
-                time,
-                duration,
-                1 / aspect if turns % 2 else aspect,
-            )
+            yield _Shown(picture, time, duration, 0)
+
+    def _ended(self) -> UserError:
+        duration = self.duration
+        lasts = f": it lasts {float(duration):g} s" if duration is not None else ""
+        start = float(self.excerpt.start)
+        return UserError(f"{self.path}: holds nothing from {start:g} s on{lasts}")
 
     def _rgb(self, frame: av.VideoFrame) -> npt.NDArray[np.generic]:
         if self.is_bt709:
@@ -116,7 +177,7 @@ class VideoReader:
         return frame.to_ndarray(format="rgb24")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        packets = self._container.demux(self._stream)
+        packets = self._packets()
         while True:
             try:
                 packet = next(packets)
@@ -125,16 +186,43 @@ class VideoReader:
             except av.error.FFmpegError:  # the rest of the file is unreadable
                 self.skipped += 1
                 return
+            early = self._is_early(packet)
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
-                self.skipped += 1
+                self.skipped += not early
                 continue
             for frame in frames:
                 if frame.is_corrupt:
-                    self.skipped += 1
+                    self.skipped += not self._is_early(frame)
                 else:
                     yield frame
+
+    def _packets(self) -> Iterator[av.Packet]:
+        """The video's packets, from the last key frame on that is shown before the excerpt."""
+        waiting: list[av.Packet] = []
+        reached = False
+        for packet in self._container.demux(self._stream):
+            early = self._is_early(packet)
+            self._early += early and not packet.is_discard
+            if not reached:
+                if early and packet.is_keyframe:
+                    waiting.clear()
+                waiting.append(packet)
+                if early:
+                    continue
+                reached = True
+                yield from waiting
+            else:
+                yield packet
+        if not reached:
+            yield from waiting
+
+    def _is_early(self, timed: av.Packet | av.VideoFrame) -> bool:
+        """Whether something is known to be shown before the excerpt."""
+        if timed.pts is None or timed.time_base is None:
+            return False
+        return timed.pts * timed.time_base - self._start < self.excerpt.start
 
     def close(self) -> None:
         """Close the file."""
@@ -152,174 +240,6 @@ class VideoReader:
         self.close()
 
 
-class VideoWriter:
-    """Writes frames to a video file at given times; a context manager.
-
-    H.264 where PyAV has an encoder for it, else MPEG-4. Leaving the context completes the file,
-    after an error or Ctrl-C too: what was written so far plays.
-
-    Args:
-        path: ``.mp4``, ``.m4v``, ``.mov`` or ``.mkv``; its folder is made.
-        like: a video whose frame rate, clock and colour matrix are taken over, and whose first
-            sound track is copied where the container can hold it.
-        rate: frames a second, where there is no ``like``.
-
-    Raises:
-        UserError: no such kind of container, or the file cannot be opened.
-    """
-
-    def __init__(
-        self, path: Path, like: VideoReader | None = None, rate: Fraction = _DEFAULT_RATE
-    ) -> None:
-        if path.suffix.lower() not in OUTPUT_SUFFIXES:
-            kinds = ", ".join(OUTPUT_SUFFIXES)
-            raise UserError(f"{path}: videos are written as {kinds}; change the file's ending")
-        self._like = like
-        self._rate = like.rate if like is not None else rate
-        self._path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.open("wb").close()  # PyAV opens it at the first frame only
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror})") from error
-        self._container = av.open(str(path), "w")
-        self._stream: av.VideoStream | None = None
-        self._sound: _Sound | None = None
-        self._last_tick = -1
-
-    def write(self, frame: Frame) -> None:
-        """Append a frame.
-
-        Args:
-            frame: later than the one before. The first frame's size is the video's (one more
-                pixel where odd); others are scaled to it.
-
-        Raises:
-            UserError: the file cannot be written on, because the disk is full for example.
-        """
-        try:
-            self._write(frame)
-        except av.error.FFmpegError as error:
-            raise UserError(f"{self._path}: cannot be written ({error.strerror})") from error
-
-    def _write(self, frame: Frame) -> None:
-        if self._stream is None:
-            self._stream = self._start(frame)
-        context = self._stream.codec_context
-        picture = av.VideoFrame.from_ndarray(
-            _fitted(frame.image, context.height, context.width), format="rgb24"
-        )
-        if self._like is not None and self._like.is_bt709:
-            picture = picture.reformat(
-                format="yuv420p",
-                src_colorspace=Colorspace.ITU601,
-                dst_colorspace=Colorspace.ITU709,
-            )
-        clock = Fraction(context.time_base)
-        self._last_tick = max(round(frame.time / clock), self._last_tick + 1)
-        picture.pts, picture.time_base = self._last_tick, clock
-        picture.duration = max(1, round(frame.duration / clock))
-        self._container.mux(self._stream.encode(picture))
-        if self._sound is not None:
-            self._sound.copy_until(frame.time + frame.duration)
-
-    @property
-    def sound_left_out(self) -> str | None:
-        """Name of the codec of a sound track that the container cannot hold."""
-        return self._sound.left_out if self._sound is not None else None
-
-    def _start(self, first: Frame) -> av.VideoStream:
-        height, width = first.image.shape[:2]
-        codec = "libx264" if "libx264" in av.codec.codecs_available else "mpeg4"
-        stream = cast(av.VideoStream, self._container.add_stream(codec, rate=self._rate))
-        context = stream.codec_context
-        context.width, context.height = width + width % 2, height + height % 2
-        context.pix_fmt = "yuv420p"
-        if codec == "libx264":
-            # No B-frames: reordered, an uneven frame rate gives a file that states a wrong length.
-            context.options = {"crf": "20", "preset": "veryfast", "bf": "0"}
-        else:
-            context.bit_rate = round(width * height * self._rate / 5)
-        clock = self._like.time_base if self._like is not None else 1 / (1000 * self._rate)
-        if codec == "mpeg4" and clock.denominator > _MAX_MPEG4_TICKS:
-            clock = clock.limit_denominator(_MAX_MPEG4_TICKS)
-        context.time_base = clock
-        context.sample_aspect_ratio = first.pixel_aspect
-        if self._like is not None:
-            if self._like.is_bt709:
-                context.colorspace = Colorspace.ITU709
-            self._sound = _Sound(self._like.path, self._container)
-        return stream
-
-    def __enter__(self) -> VideoWriter:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with contextlib.ExitStack() as stack:
-            if error is not None:  # of which a file that cannot be completed only follows
-                stack.enter_context(contextlib.suppress(av.error.FFmpegError))
-            stack.callback(self._container.close)
-            if self._sound is not None:
-                stack.callback(self._sound.close)
-            if self._stream is not None:
-                self._container.mux(self._stream.encode(None))
-
-
-def _fitted(image: npt.NDArray[np.uint8], height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Repeat the last row and column of an image of odd size; scale one of another size."""
-    bottom, right = height - image.shape[0], width - image.shape[1]
-    if bottom in (0, 1) and right in (0, 1):
-        image = np.pad(image, ((0, bottom), (0, right), (0, 0)), mode="edge")
-        return np.ascontiguousarray(image)
-    scaled = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-    return scaled.astype(np.uint8, copy=False)
-
-
-class _Sound:
-    """Copies the first sound track of a file into a container, a stretch at a time."""
-
-    def __init__(self, source: Path, target: av.container.OutputContainer) -> None:
-        self._source = av.open(str(source))
-        self._target = target
-        self._start = _start_time(self._source)
-        self._packets: Iterator[av.Packet] = iter(())
-        self._waiting: av.Packet | None = None
-        self.left_out: str | None = None
-        tracks = self._source.streams.audio
-        if tracks:
-            name = tracks[0].codec_context.name
-            if name in target.supported_codecs:
-                self._track = target.add_stream_from_template(tracks[0])
-                self._packets = self._source.demux(tracks[0])
-            else:
-                self.left_out = name
-
-    def copy_until(self, time: Fraction) -> None:
-        """Copy the packets that start before ``time`` (seconds)."""
-        with contextlib.suppress(av.error.FFmpegError):  # sound of a damaged file ends early
-            while True:
-                packet = self._waiting or next(self._packets, None)
-                self._waiting = None
-                if packet is None or packet.dts is None or packet.pts is None:  # the end
-                    return
-                if packet.dts * packet.time_base - self._start >= time:
-                    self._waiting = packet
-                    return
-                ticks = round(self._start / packet.time_base)
-                packet.dts, packet.pts = packet.dts - ticks, packet.pts - ticks
-                packet.stream = self._track
-                self._target.mux(packet)
-
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
-
-
-def _start_time(container: av.container.InputContainer) -> Fraction:
+def start_time(container: av.container.InputContainer) -> Fraction:
     """Time of the first packet of any track (MPEG-TS does not begin at 0), in seconds."""
     return Fraction(container.start_time or 0, av.time_base)

@@ -147,6 +147,22 @@ def test_video_keeps_its_rate(
         assert reader.expected_frames == 250
 
 
+def test_part_of_a_video(
+    run: Callable[..., tuple[int, str]], config: Path, street_video: Path, tmp_path: Path
+) -> None:
+    target, results = tmp_path / "out.mp4", tmp_path / "results.json"
+    chosen = ["--start", "0:04", "--end", "5.5", "--every", 12]
+    arguments = ["--video-input", street_video, "--output", target, "--save-json", results]
+    arguments += [*chosen, "--confidence-threshold", 0.05, "--config-file", config]
+    status, _ = run(*arguments, "--opts", "INPUT.MIN_SIZE_TEST", "32", "INPUT.MAX_SIZE_TEST", "96")
+    assert status == 0
+    found = {entry["image_id"]: entry["time"] for entry in json.loads(results.read_text())}
+    assert found == {100: 4.0, 112: 4.48, 124: 4.96, 136: 5.44}
+    with VideoReader(target) as reader:
+        assert [float(f.time) for f in reader] == pytest.approx([0, 0.48, 0.96, 1.44])
+        assert float(reader.duration) == pytest.approx(1.52, abs=0.01)  # 5.44 and two frames more
+
+
 def test_shipped_model_is_used_without_a_configuration(
     run: Callable[..., tuple[int, str]],
     config: Path,
@@ -176,6 +192,13 @@ def test_shipped_model_is_used_without_a_configuration(
         (["--video-input", "missing.mp4", "--output", "out"], "missing.mp4: no such file"),
         (["--input", "{image}"], "there is no display"),
         (["--webcam"], "there is no display"),
+        (["--input", "{image}", "--output", "o", "--every", "2"], "--every is for --video-input"),
+        (
+            ["--video-input", "{image}", "--output", "o", "--start", "5", "--end", "4"],
+            "5 s and 4 s",
+        ),
+        (["--input", "{image}", "--output", "o", "--track"], "--track is for --video-input"),
+        (["--webcam", "--output", "o", "--count-line", "0,0,9,9"], "--count-line needs --track"),
         (["--input", "{image}", "--output", "{image}"], "would overwrite"),
         (["--input", "{image}", "--output", "out", "--config-file", "no.yaml"], "no.yaml"),
         (["--input", "{image}", "--output", "out", "--opts", "MODEL.NO", "1"], "MODEL.NO"),
@@ -209,6 +232,9 @@ def test_mistakes_end_in_one_sentence(
         ["--input", "a.jpg", "--webcam"],
         ["--input", "a.jpg", "--confidence-threshold", "1.5"],
         ["--input", "a.jpg", "--batch-size", "0"],
+        ["--video-input", "a.mp4", "--every", "0"],
+        ["--video-input", "a.mp4", "--start", "soon"],
+        ["--video-input", "a.mp4", "--track", "--count-line", "1,2,3"],
     ],
 )
 def test_wrong_options_are_refused(run: Callable[..., tuple[int, str]], arguments: list) -> None:

@@ -12,10 +12,12 @@ from detectron2.structures import Instances
 
 from centernet2.errors import UserError
 from centernet2.inference.colors import color_of
+from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.results import ResultsWriter
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_camera, detect_video, video_path
-from centernet2.inference.video import Frame, VideoReader, VideoWriter
+from centernet2.inference.video import Frame, VideoReader
+from centernet2.inference.video_writer import VideoWriter
 
 Make = Callable[..., Instances]
 
@@ -87,6 +89,35 @@ def test_objects_keep_their_colours_through_a_video(
     for image in drawn:
         assert tuple(image[60, 20]) == color_of(0)
         assert tuple(image[60, 100]) == color_of(1)
+
+
+def test_followed_objects_have_ids_in_the_file_and_trails_in_the_drawing(
+    clip: Path, tmp_path: Path, make_instances: Make
+) -> None:
+    tracking = pytest.importorskip("centernet2.inference.tracking")
+    pytest.importorskip("trackers")
+    tracker = tracking.Tracker(0.5, line=(80, 119, 80, 0))
+    with ResultsWriter(tmp_path / "r.json", [1]) as results:
+        detect_video(
+            Predictor(make_instances),
+            clip,
+            tmp_path / "out.mp4",
+            Sinks(results),
+            batch_size=2,
+            excerpt=Excerpt(every=2),
+            tracker=tracker,
+        )
+    entries = json.loads((tmp_path / "r.json").read_text())
+    assert [e["image_id"] for e in entries] == [0, 0, 2, 2, 4, 4, 6, 6]
+    assert [e.get("track_id") for e in entries[:2]] == [None, None]
+    ids = {(e["bbox"][0], e["track_id"]) for e in entries[2:]}
+    assert ids in ({(20, 1), (100, 2)}, {(20, 2), (100, 1)})
+    assert tracker.summary(["person"]) == (
+        "distinct objects: 2 person; line crossed 0 times to its left, 0 to its right"
+    )
+    with VideoReader(tmp_path / "out.mp4") as reader:
+        last = list(reader)[-1].image
+    assert last[60, 80].min() > 200  # the line, in white
 
 
 def test_interrupted_video_plays(clip: Path, tmp_path: Path, make_instances: Make) -> None:

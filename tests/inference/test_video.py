@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from centernet2.errors import UserError
-from centernet2.inference.video import Frame, VideoReader, VideoWriter
+from centernet2.inference.excerpt import Excerpt
+from centernet2.inference.video import Frame, VideoReader
+from centernet2.inference.video_writer import VideoWriter
 
 
 def frames(
@@ -230,9 +232,14 @@ def test_damaged_frames_are_left_out_and_counted(street_video: Path, tmp_path: P
     data[100_000:130_000] = bytes((7 * byte + 13) % 256 for byte in data[100_000:130_000])
     (tmp_path / "damaged.mp4").write_bytes(data)
     with VideoReader(tmp_path / "damaged.mp4") as reader:
-        number = len(list(reader))
+        marks = [(frame.number, float(frame.time)) for frame in reader]
     assert reader.skipped > 0
-    assert 100 < number < 250
+    assert 100 < len(marks) == 250 - reader.skipped
+    assert marks[0] == (0, 0) and marks[-1] == (249, 9.96)
+    with VideoReader(tmp_path / "damaged.mp4", Excerpt(Fraction(4))) as reader:
+        late = [(frame.number, float(frame.time)) for frame in reader]
+    assert late == [mark for mark in marks if mark[1] >= 4]
+    assert reader.skipped == 0  # what is damaged lies before
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, RuntimeError])
@@ -269,6 +276,91 @@ def test_encoder_falls_back_to_mpeg4(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with VideoReader(tmp_path / "copy.mp4") as reader:
         times = [float(frame.time) for frame in reader]
     assert times == pytest.approx([0, 0.04, 0.08, 0.5], abs=1e-3)
+
+
+def test_excerpt_of_a_real_video_is_what_full_decoding_gives(street_video: Path) -> None:
+    with VideoReader(street_video) as reader:
+        every = [(f.number, f.time, f.image) for f in itertools.islice(reader, 200)]
+    excerpt = Excerpt(Fraction("6.01"), Fraction("7.2"), every=7)
+    with VideoReader(street_video, excerpt) as reader:
+        taken = list(reader)
+        assert reader.expected_frames == len(taken)
+    expected = [x for x in every if Fraction("6.01") <= x[1] < Fraction("7.2")][::7]
+    assert (
+        [f.number for f in taken] == [number for number, _, _ in expected] == [*range(151, 180, 7)]
+    )
+    assert [f.time for f in taken] == [time for _, time, _ in expected]
+    for frame, (_, _, image) in zip(taken, expected):
+        np.testing.assert_array_equal(frame.image, image)
+
+
+def test_what_lies_before_an_excerpt_is_not_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "keys.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10, options={"g": "10", "bf": "2"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(36):
+            shade = np.full((48, 64, 3), 7 * i, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(shade, format="rgb24")))
+        container.mux(stream.encode(None))
+    with VideoReader(path, Excerpt(Fraction("2.45"))) as reader:
+        pictures = list(reader._decoded())
+    assert [float(p.time) for p in pictures] == pytest.approx([2 + i / 10 for i in range(16)])
+    with VideoReader(path, Excerpt(Fraction("2.45"))) as reader:
+        assert [f.number for f in reader] == [*range(25, 36)]
+
+
+def test_every_third_frame_of_uneven_times_lasts_to_the_next(tmp_path: Path) -> None:
+    times = [0, 0.04, 0.08, 0.2, 0.21, 0.5, 1.0, 1.1]
+    source = write(tmp_path / "uneven.mkv", frames(times))
+    with VideoReader(source, Excerpt(every=3)) as reader:
+        taken = [(f.number, float(f.time), float(f.duration)) for f in reader]
+    numbers, starts, lasts = zip(*taken)
+    assert numbers == (0, 3, 6)
+    assert starts == pytest.approx([0, 0.2, 1.0], abs=1e-3)
+    assert lasts[:2] == pytest.approx([0.12, 0.34], abs=0.011)
+    assert starts[2] + lasts[2] == pytest.approx(1.14, abs=1e-3)
+
+
+def test_excerpt_of_a_file_without_times(tmp_path: Path) -> None:
+    write(tmp_path / "timed.mp4", frames([i / 25 for i in range(12)]))
+    remux(tmp_path / "timed.mp4", tmp_path / "raw.h264")
+    with VideoReader(tmp_path / "raw.h264", Excerpt(Fraction("0.2"), every=2)) as reader:
+        taken = [(f.number, float(f.time), f.image.mean()) for f in reader]
+    numbers, times, shades = zip(*taken)
+    assert numbers == (5, 7, 9, 11)
+    assert times == pytest.approx([0.2, 0.28, 0.36, 0.44])
+    assert shades == pytest.approx([20 + 12 * i for i in numbers], abs=3)
+
+
+def test_sound_of_an_excerpt_stays_with_its_pictures(tmp_path: Path) -> None:
+    source, target = with_sound(tmp_path / "a.mp4", 4), tmp_path / "b.mp4"
+    excerpt = Excerpt(Fraction(1), Fraction(3), every=5)
+    with VideoReader(source, excerpt) as reader, VideoWriter(target, like=reader) as writer:
+        for frame in reader:
+            writer.write(frame)
+    with VideoReader(target) as reader:
+        assert [float(f.time) for f in reader] == pytest.approx([0, 0.5, 1, 1.5])
+    tracks = []
+    for path in (source, target):
+        with av.open(str(path)) as container:
+            packets = [p for p in container.demux(audio=0) if p.dts is not None]
+            tracks.append({bytes(p): float(p.pts * p.time_base) for p in packets})
+            lengths = [float(s.duration * s.time_base) for s in container.streams]
+    assert lengths == pytest.approx([2, 2], abs=0.15)
+    shifts = [tracks[0][data] - time for data, time in tracks[1].items()]
+    assert len(shifts) > 25
+    assert shifts == pytest.approx([1.0] * len(shifts), abs=0.002)
+
+
+def test_excerpt_after_the_end_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "short.mp4", frames([0, 0.04]))
+    with pytest.raises(UserError, match=r"short\.mp4: holds nothing from 5 s on: it lasts 0\.08 s"):
+        VideoReader(source, Excerpt(Fraction(5)))
+    remux(source, tmp_path / "raw.h264")  # states no length
+    reader = VideoReader(tmp_path / "raw.h264", Excerpt(Fraction(5)))
+    with reader, pytest.raises(UserError, match=r"raw\.h264: holds nothing from 5 s on"):
+        list(reader)
 
 
 def test_expected_number_of_frames(street_video: Path, tmp_path: Path) -> None:
