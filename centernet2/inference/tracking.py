@@ -30,8 +30,8 @@ Line = tuple[float, float, float, float]
 class Tracker:
     """Gives the objects of a video ids that last, with ByteTrack of the package trackers.
 
-    Each class is followed by itself. A track starts with two detections in a row of at least
-    ``threshold``, goes on with lower ones too, and ends when its object is away for a second. The
+    Each class is followed by itself. An object gets its id with the second detection of at least
+    ``threshold``, is followed with lower ones too, and is lost when it is away for a second. The
     times of the frames count, not their number: frames may be uneven or left out.
 
     Args:
@@ -91,8 +91,10 @@ class Tracker:
             followed = self._by_class[kind].update(given, timestamp=time)
             numbers = followed.tracker_id if followed.tracker_id is not None else ()
             for row, number in zip(followed.data.get("row", ()), numbers):
-                if number >= 0:
-                    ids[row] = self._ids.setdefault((kind, int(number)), len(self._ids) + 1)
+                key = (kind, int(number))
+                # The library lets a low score confirm a track: a mistake with a shadow would count
+                if key in self._ids or (number >= 0 and scores[row] >= self._threshold):
+                    ids[row] = self._ids.setdefault(key, len(self._ids) + 1)
         kept = torch.from_numpy((ids >= 0) | (scores >= self._threshold))
         found = found[kept]
         found.track_ids = torch.from_numpy(ids)[kept]

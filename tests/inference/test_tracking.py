@@ -88,6 +88,15 @@ def test_low_scores_continue_tracks_and_start_none() -> None:
     assert tracker.objects() == {0: 1}
 
 
+def test_a_low_score_confirms_no_object() -> None:
+    tracker = Tracker(0.5)
+    for i, score in enumerate([0.6, 0.2, 0.2]):
+        assert [n for n in ids(tracker, i * 0.04, (100, score, 0)) if n >= 0] == []
+    assert tracker.objects() == {}
+    assert ids(tracker, 0.12, (100, 0.6, 0)) == [1]
+    assert ids(tracker, 0.16, (100, 0.2, 0)) == [1]
+
+
 def test_classes_are_followed_and_counted_apart() -> None:
     tracker = Tracker(0.5)
     for i in range(5):
