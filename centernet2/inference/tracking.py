@@ -120,7 +120,7 @@ class Tracker:
         text = f"distinct objects: {counts or 'none'}"
         if self.line is not None:
             left, right = self.crossings()
-            text += f"; line crossed {left} times to its left, {right} to its right"
+            text += f"; line crossed: {left} to its left, {right} to its right"
         return text
 
 

@@ -58,11 +58,10 @@ class TrailDrawer:
         canvas = np.array(image, order="C")
         self._trails.thickness = line_width(*image.shape[:2])
         self._trails.annotate(canvas, to_supervision(found))
-        numbers = [number % _COLORS for number in found.track_ids.tolist()]
-        drawn = draw_predictions(canvas, found, names, numbers)
         if self._tracker.line is not None:
-            self._draw_line(drawn, self._tracker.line)
-        return drawn
+            self._draw_line(canvas, self._tracker.line)
+        numbers = [number % _COLORS for number in found.track_ids.tolist()]
+        return draw_predictions(canvas, found, names, numbers)
 
     @staticmethod
     def _draw_line(image: Picture, line: supervision.LineZone) -> None:

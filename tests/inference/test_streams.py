@@ -113,7 +113,7 @@ def test_followed_objects_have_ids_in_the_file_and_trails_in_the_drawing(
     ids = {(e["bbox"][0], e["track_id"]) for e in entries[2:]}
     assert ids in ({(20, 1), (100, 2)}, {(20, 2), (100, 1)})
     assert tracker.summary(["person"]) == (
-        "distinct objects: 2 person; line crossed 0 times to its left, 0 to its right"
+        "distinct objects: 2 person; line crossed: 0 to its left, 0 to its right"
     )
     with VideoReader(tmp_path / "out.mp4") as reader:
         last = list(reader)[-1].image

@@ -123,7 +123,7 @@ def test_crossings_are_counted_by_direction() -> None:
     tracker = Tracker(0.5, upwards)
     walk(tracker, [range(400, 200, -8), range(100, 300, 7)])
     assert tracker.crossings() == (1, 0)
-    assert tracker.summary(["person"]).endswith("line crossed 1 times to its left, 0 to its right")
+    assert tracker.summary(["person"]).endswith("line crossed: 1 to its left, 0 to its right")
 
 
 def test_a_line_needs_two_points() -> None:
