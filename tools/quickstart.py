@@ -59,7 +59,8 @@ def _run(output: Path, weights: Path, iterations: int | None, start: float) -> N
     from detectron2.data import DatasetCatalog
 
     from centernet2.engine import Trainer, argument_parser, setup
-    from centernet2.evaluation.curves import plot_curves
+    from centernet2.evaluation.curves import draw_curves, write_picture
+    from centernet2.evaluation.run_metrics import read_metrics
     from centernet2.inference.predictor import Predictor
     from centernet2.inference.samples import draw_samples
 
@@ -90,7 +91,8 @@ def _run(output: Path, weights: Path, iterations: int | None, start: float) -> N
     final.MODEL.WEIGHTS = str(output / "model_final.pth")
     predictor = Predictor(final, threshold=SHOWN_SCORE)
     detections = draw_samples(predictor, held_out, SHOWN_IMAGES, output / "detections.png")
-    curves = plot_curves({output.name: output}, output / "curves.png")
+    curves = output / "curves.png"
+    write_picture(draw_curves({output.name: read_metrics(output)}), curves)
 
     minutes, seconds = divmod(round(time.monotonic() - start), 60)
     print(f"\nDone in {minutes} min {seconds:02d} s.\n")

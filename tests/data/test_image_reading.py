@@ -57,12 +57,25 @@ def test_kinds_of_jpeg_files(tmp_path: Path, options: dict[str, int]) -> None:
     assert_same(file)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "1"])
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_other_files_are_read_as_ever(tmp_path: Path, mode: str, suffix: str) -> None:
     file = tmp_path / f"image.{suffix}"
     ramp().convert("I" if mode == "I;16" else mode).convert(mode).save(file)
     assert_same(file)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("image_format", ["BGR", "RGB"])
+def test_sixteen_bits_keep_their_upper_eight(
+    tmp_path: Path, suffix: str, image_format: str
+) -> None:
+    values = np.arange(0, 65536, 257, dtype=np.uint16).reshape(16, 16)
+    file = tmp_path / f"image.{suffix}"
+    Image.fromarray(values).save(file)
+    pixels = read_image(str(file), image_format)
+    assert pixels.dtype == np.uint8
+    assert (pixels == np.arange(256).reshape(16, 16, 1)).all()
 
 
 def test_the_content_counts_and_not_the_suffix(tmp_path: Path) -> None:

@@ -17,7 +17,11 @@ def functions_of(file: Path) -> set[str]:
 
 
 def test_every_promise_names_a_test_that_exists() -> None:
-    rows = [line for line in PAGE.splitlines() if line.startswith("| ") and "Promise" not in line]
+    rows = [
+        line
+        for line in PAGE.splitlines()
+        if line.startswith("| ") and not line.endswith("| Test |")
+    ]
     assert len(rows) > 15
     for row in rows:
         found = NAMED.search(row)

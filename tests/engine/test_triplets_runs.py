@@ -26,6 +26,7 @@ TINY = [
     "MODEL.HOURGLASS.BLOCKS", "[1, 1, 1]",
     "MODEL.HOURGLASS.STEM_CHANNELS", "4",
     "MODEL.TRIPLETS.POOL_CHANNELS", "4",
+    "MODEL.TRIPLETS.TAG_THRESHOLD", "1000.0",  # any corners pair, whatever the weights say
     "INPUT.TRAIN_SIZE", "127",
     "INPUT.MIN_SIZE_TEST", "96",
     "SOLVER.IMS_PER_BATCH", "2",
