@@ -36,6 +36,9 @@ def main(arguments: list[str] | None = None) -> int:
         default=0.3,
         help="of the confusion matrix, the images and what is called confident (0.3)",
     )
+    parser.add_argument(
+        "--recall", type=Path, help="what tools/proposal_recall.py --json wrote: shown on the page"
+    )
     options = parser.parse_args(arguments)
     try:
         write_report(
@@ -45,6 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
             score_threshold=options.score_threshold,
             images=options.images,
             draw=draw_case,
+            recall=options.recall,
         )
     except UserError as error:
         print(error, file=sys.stderr)

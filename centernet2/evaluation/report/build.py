@@ -23,6 +23,7 @@ from centernet2.evaluation.report.figures import TaskFigures, class_rows, measur
 from centernet2.evaluation.report.files import Detections, load_files
 from centernet2.evaluation.report.pictures import Draw, DrawnImage, draw_images
 from centernet2.evaluation.report.ranking import best_and_worst, score_images
+from centernet2.evaluation.report.recall import recall_section
 from centernet2.evaluation.report.sections import data_section, figure_sections, image_section
 from centernet2.version import __version__
 
@@ -40,6 +41,7 @@ def write_report(
     about: Mapping[str, str] | None = None,
     images: Path | None = None,
     draw: Draw | None = None,
+    recall: Path | None = None,
 ) -> dict[str, Any]:
     """Write ``report.html``, ``report.json``, ``metrics.csv`` and ``per_class.csv``.
 
@@ -52,13 +54,16 @@ def write_report(
         about: facts that the page names, such as the weights.
         images: folder that the annotations' file names are relative to.
         draw: draws the best and the worst images; None: neither is shown.
+        recall: of proposals, as ``tools/proposal_recall.py --json`` writes it; None: not shown.
 
     Returns:
         What ``report.json`` holds; a figure that is not defined is None.
 
     Raises:
-        UserError: see :func:`centernet2.evaluation.report.files.load_files`.
+        UserError: see :func:`centernet2.evaluation.report.files.load_files` and
+            :func:`centernet2.evaluation.report.recall.recall_section`.
     """
+    proposals = recall_section(recall) if recall else {}
     data = load_files(results, annotations)
     tasks = {"box": measure(data, "bbox", score_threshold)}
     if data.masks:
@@ -76,6 +81,7 @@ def write_report(
     sections = {
         **data_section(counts, facts),
         **figure_sections(data, tasks, rows, score_threshold),
+        **proposals,
         **image_section(drawn, problems, score_threshold),
     }
     report = _defined(
