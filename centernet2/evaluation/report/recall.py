@@ -61,6 +61,9 @@ def _plot(stages: Mapping[str, Any]) -> bytes:
             axes.plot(stage["counts"], recall, marker="o", markersize=4, label=name)
     axes.set(xlabel="proposals an image", ylabel="AR, %", xscale="log", ylim=(0, 100))
     axes.grid(alpha=0.25)
+    counts = next(iter(stages.values()))["counts"]
+    axes.set_xticks(counts, map(str, counts))
+    axes.set_xticks([], minor=True)
     if axes.lines:
         axes.legend(fontsize=8, frameon=False)
     return png(figure)
