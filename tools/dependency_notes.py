@@ -14,6 +14,7 @@ STATED = {
     "lvis": "BSD-2-Clause",
     "sal-detectron2": "Apache-2.0",
     "scikit-video": "BSD-3-Clause",
+    "setuptools": "MIT",
     "tomli": "MIT",
 }
 

@@ -15,6 +15,7 @@ from detectron2.data.build import load_proposals_into_dataset
 from detectron2.structures import BoxMode
 
 from centernet2.engine import Trainer, build_cfg
+from centernet2.engine.array_pickle import ForeignObject, load_arrays
 from centernet2.engine.proposal_files import add_proposals, proposal_file
 from centernet2.engine.test_set import build_test_loader
 from centernet2.engine.training_set import load_training_set
@@ -103,6 +104,19 @@ def test_wrong_content_is_one_sentence(content: Any, said: str, tmp_path: Path) 
     with pytest.raises(UserError, match=said) as error:
         add_proposals(records(1), path)
     assert "\n" not in str(error.value)
+
+
+def test_members_of_enumerations_are_read_as_any_python_writes_them(tmp_path: Path) -> None:
+    # Early releases of Python 3.11 name them by getattr, others by their value
+    by_name = b"cbuiltins\ngetattr\n(cdetectron2.structures.boxes\nBoxMode\nVXYWH_ABS\ntR."
+    by_value = b"cdetectron2.structures.boxes\nBoxMode\n(I1\ntR."
+    for content in (by_name, by_value):
+        loaded = load_arrays(content, {("detectron2.structures.boxes", "BoxMode"): BoxMode})
+        assert loaded is BoxMode.XYWH_ABS
+    for kind, name in ((b"BoxMode", b"convert"), (b"BoxMode", b"__class__"), (b"BoxMode", b"mro")):
+        content = b"cbuiltins\ngetattr\n(cdetectron2.structures.boxes\n%s\nV%s\ntR." % (kind, name)
+        with pytest.raises(ForeignObject, match="getattr"):
+            load_arrays(content, {("detectron2.structures.boxes", "BoxMode"): BoxMode})
 
 
 def test_absent_and_damaged_files(tmp_path: Path) -> None:
