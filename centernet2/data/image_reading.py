@@ -15,10 +15,9 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps
 from torchvision.io import ImageReadMode, decode_jpeg
 
-__all__ = ["read_image"]
+from centernet2.data.upright import orientation
 
-_ORIENTATION = 274  # EXIF tag
-_UPRIGHT = (None, 0, 1)
+__all__ = ["read_image"]
 
 
 def read_image(file_name: str, image_format: str) -> npt.NDArray[Any]:
@@ -72,6 +71,6 @@ def _sixteen_bit_grey(data: bytes) -> npt.NDArray[np.uint8] | None:
 def _is_upright_jpeg(data: bytes) -> bool:
     try:
         image = Image.open(io.BytesIO(data))
-        return image.format == "JPEG" and image.getexif().get(_ORIENTATION) in _UPRIGHT
+        return image.format == "JPEG" and orientation(image) == 1
     except Exception:  # Pillow raises errors of many kinds on broken EXIF data
         return False
