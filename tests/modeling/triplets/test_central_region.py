@@ -72,7 +72,7 @@ def test_boxes_and_scores_match_the_reference(seed, boxes, centers, best):
     found = confirm_by_centers(as_candidates(coordinates, labels, scores), as_points(points), best)
     order = [n for _, n in expected]
     assert found.tl_scores.tolist() == order and (-found.br_scores).tolist() == order
-    np.testing.assert_allclose(found.scores, [score for score, _ in expected])
+    np.testing.assert_allclose(found.scores, [score for score, _ in expected], rtol=1e-6)
     np.testing.assert_array_equal(found.boxes, coordinates[order])
     assert found.classes.tolist() == labels[order].tolist()
 

@@ -39,7 +39,7 @@ def array(values: torch.Tensor) -> np.ndarray:
 
 
 def assert_points(found: Points, image: int, expected: list[reference.Peak]) -> None:
-    np.testing.assert_allclose(found.scores[image], [p.score for p in expected])
+    np.testing.assert_allclose(found.scores[image], [p.score for p in expected], rtol=1e-6)
     strong = [i for i, p in enumerate(expected) if p.score > 0]  # zeros are in any order
     assert found.classes[image][strong].tolist() == [expected[i].label for i in strong]
     points = [[expected[i].x, expected[i].y] for i in strong]
