@@ -226,9 +226,10 @@ class CenterNet(nn.Module):
                 grid, outputs.class_logits, targets.peaks, pos_index, pos_class, num_pos, params
             )
         if outputs.agnostic_logits is not None:
-            peaks = peaks_of_map(targets.heatmap)
+            peaks = targets.peaks if self.only_proposal else peaks_of_map(targets.heatmap)
+            channel = torch.zeros_like(pos_class)
             losses["loss_centernet_agn_pos"], losses["loss_centernet_agn_neg"] = heatmap_losses(
-                grid, outputs.agnostic_logits, peaks, pos_index, 0 * pos_class, num_pos, params
+                grid, outputs.agnostic_logits, peaks, pos_index, channel, num_pos, params
             )
         return losses
 
