@@ -1,7 +1,7 @@
 """Every configuration key that CenterNet2 adds to Detectron2's, each with a one-line comment.
 
-``docs/CONFIG.md`` is generated from the comments in this file and in ``config_triplets.py``
-(``python tools/config_doc.py``), so a key is documented exactly once: here or there.
+``docs/CONFIG.md`` is generated from the comments in this file, ``config_triplets.py`` and
+``config_points.py`` (``python tools/config_doc.py``), so a key is documented exactly once.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode as CN
 from detectron2.projects.point_rend import add_pointrend_config
 
+from centernet2.config_points import add_points_config
 from centernet2.config_triplets import add_triplets_config
 
 __all__ = ["RENAMED_KEYS", "add_centernet_config"]
@@ -34,6 +35,7 @@ def add_centernet_config(cfg: CN) -> None:
     _add_second_stage(cfg)
     _add_backbones(cfg)
     add_triplets_config(cfg)
+    add_points_config(cfg)
     _add_input(cfg)
     _add_custom_data(cfg)
     _add_data_loader(cfg)
@@ -165,8 +167,17 @@ def _add_backbones(cfg: CN) -> None:
     c.WIDTH_MULT = 1.0
     # Normalisation: "BN", "FrozenBN", "SyncBN", "GN"
     c.NORM = "BN"
-    # Feature maps to return: "res2" (stride 4) to "res5" (stride 32)
+    # Feature maps to return: "res2" (stride 4) to "res5" (stride 32), "res4a" (16), "last" (32)
     c.OUT_FEATURES = ["res3", "res4", "res5"]
+
+    cfg.MODEL.STRIDE4_FPN = CN()
+    c = cfg.MODEL.STRIDE4_FPN
+    # Channels where maps of strides 16, 8 and 4 are joined: with ResNet [256, 128, 64]
+    c.CHANNELS = [64, 32, 24]
+    # Normalisation behind each join: "BN", "SyncBN", "FrozenBN"
+    c.NORM = "BN"
+    # Split the 3x3 convolutions behind each join into depth-wise and point-wise ones
+    c.SEPARABLE_CONV = False
 
     cfg.MODEL.DLA = CN()
     c = cfg.MODEL.DLA
@@ -215,17 +226,17 @@ def _add_backbones(cfg: CN) -> None:
 def _add_input(cfg: CN) -> None:
     # Boxes may stick out of a cropped image; their centres are moved inside for the targets
     cfg.INPUT.NOT_CLAMP_BOX = False
-    # In training: "EfficientDetResizeCrop", "KeypointCrop"; "ResizeShortestEdge", "" (Detectron2's)
+    # "EfficientDetResizeCrop", "KeypointCrop", "PointsCrop"; "ResizeShortestEdge", "": Detectron2's
     cfg.INPUT.CUSTOM_AUG = ""
-    # Side in pixels of the square that EfficientDetResizeCrop and KeypointCrop make
+    # Side in pixels of the square that EfficientDetResizeCrop, KeypointCrop and PointsCrop make
     cfg.INPUT.TRAIN_SIZE = 640
     # Longer side of a test image in pixels, where TEST_INPUT_TYPE is "square"
     cfg.INPUT.TEST_SIZE = 640
     # Least and greatest random scale of EfficientDetResizeCrop
     cfg.INPUT.SCALE_RANGE = (0.1, 2.0)
-    # KeypointCrop: least and greatest side of its window over TRAIN_SIZE, and the step between
+    # Least and greatest window over TRAIN_SIZE (PointsCrop: longer side), and the step between
     cfg.INPUT.CROP_SCALES = (0.6, 1.3, 0.1)
-    # KeypointCrop: pixels between its window's centre and the image's sides, where there is room
+    # Pixels between the window's centre and the image's sides, where there is room
     cfg.INPUT.CROP_BORDER = 128
     # Brightness, contrast and saturation are random by up to this share in training; 0: off
     cfg.INPUT.COLOR_JITTER = 0.0

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/CONFIG.md from the key comments in centernet2/config.py and config_triplets.py.
+"""Write docs/CONFIG.md from the key comments in centernet2/config.py and its companions.
 
 python tools/config_doc.py            write the file
 python tools/config_doc.py --check    exit with 1 if the file is not current
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 REPO = Path(__file__).resolve().parent.parent
-SOURCES = [REPO / "centernet2" / name for name in ("config.py", "config_triplets.py")]
+SOURCES = [
+    REPO / "centernet2" / name for name in ("config.py", "config_triplets.py", "config_points.py")
+]
 OUTPUT = REPO / "docs" / "CONFIG.md"
 
 HEADER = """\
@@ -22,7 +24,8 @@ HEADER = """\
 
 The keys that CenterNet2 adds to [Detectron2's own](https://detectron2.readthedocs.io/en/latest/modules/config.html#yaml-config-references).
 Set them in a YAML file or as `KEY VALUE` at the end of a command line. This page is written by
-`python tools/config_doc.py` from the comments in `centernet2/config.py` and `config_triplets.py`.
+`python tools/config_doc.py` from the comments in `centernet2/config.py`, `config_triplets.py` and
+`config_points.py`.
 
 The keys of Detectron2's project
 [PointRend](https://github.com/facebookresearch/detectron2/blob/main/projects/PointRend/point_rend/config.py)
