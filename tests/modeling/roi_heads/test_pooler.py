@@ -52,7 +52,7 @@ def test_pools_what_detectron2_does(changes, monkeypatch):
     assert len(calls) == 2
 
 
-def test_training_and_half_precision_take_detectron2s_own_way(monkeypatch):
+def test_training_and_double_precision_take_detectron2s_own_way(monkeypatch):
     calls = _calls(monkeypatch)
     plain = ROIPooler(**SETTINGS)
     maps, boxes = _inputs()
@@ -65,6 +65,24 @@ def test_training_and_half_precision_take_detectron2s_own_way(monkeypatch):
     with torch.no_grad():
         faster_pooler(plain)([m.double() for m in maps], boxes)
     assert not calls
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("training", [False, True])
+def test_boxes_are_not_rounded_to_the_precision_of_the_maps(dtype, training):
+    plain = ROIPooler(**{**SETTINGS, "scales": [1 / 8, 1 / 16, 1 / 32]})
+    torch.manual_seed(0)
+    maps = [torch.randn(1, 3, n, n).to(dtype).requires_grad_(training) for n in (200, 100, 50)]
+    low = 1030 + 300 * torch.rand(20, 2)  # where bfloat16 has every eighth number
+    boxes = [Boxes(torch.cat([low, low + 8 + 200 * torch.rand(20, 2) ** 2], dim=1))]
+    exact = plain([m.float() for m in maps], boxes)
+    with torch.autocast("cpu", dtype=dtype), torch.set_grad_enabled(training):
+        found = faster_pooler(plain)(maps, boxes)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.float(), exact, atol=0.01, rtol=0.01)
+    if training:
+        found.sum().backward()
+        assert all(m.grad.dtype == dtype for m in maps)
 
 
 def test_other_kernels_are_left_as_they_are():
