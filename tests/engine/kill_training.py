@@ -1,6 +1,7 @@
 """Trains in a child that is killed again and again: ``python kill_training.py FOLDER KILLS``.
 
-What each kill left is checked here; the weights at the end are printed as a hash, as JSON, beside
+What each kill left is checked here. As JSON are printed how often it was killed during what, and
+the hash of the last weights and of the losses of all iterations, repeated ones included, beside
 those of a run that nothing disturbed.
 """
 
@@ -22,8 +23,11 @@ import tiny_train
 import torch
 
 from centernet2.engine import Trainer, load_weights_file, setup
+from centernet2.engine.train_step import StepResult
 
 PERIOD = 3
+# Seconds into each that a child is killed at the latest; the first is as often 0
+LATEST = {"training": 0.02, "evaluating": 0.1, "saving": 0.002}
 OPTIONS = ("SOLVER.MAX_ITER", 240, "SOLVER.CHECKPOINT_PERIOD", PERIOD, "SOLVER.CHECKPOINT_KEEP", 2,
            "SOLVER.STEPS", (150,), "DATASETS.TEST", ("tiny",), "TEST.EVAL_PERIOD", 4,
            "SOLVER.EMA.ENABLED", True)  # fmt: skip
@@ -54,7 +58,14 @@ class Progress:
 
 def train(output: Path, progress: Progress) -> None:
     trainer = Trainer(setup(tiny_train.arguments(output, *OPTIONS, flags=("--resume",))))
-    watch(trainer._trainer, "run", progress, "training", lambda: progress.tell(trainer.iter + 1))
+    losses = os.open(output / "losses.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def after_step(result: StepResult) -> None:
+        values = " ".join(value.hex() for _, value in sorted(result.losses.items()))
+        os.write(losses, f"{trainer.iter} {values}\n".encode())  # at once: no kill cuts a line
+        progress.tell(trainer.iter + 1)
+
+    watch(trainer._trainer, "run", progress, "training", after_step)
     watch(trainer.checkpointer, "_write", progress, "saving")
     watch(trainer, "_evaluate", progress, "evaluating")
     for hook in trainer._hooks:
@@ -71,7 +82,7 @@ def watch(part: Any, name: str, progress: Progress, what: str, after: Any = None
         progress.begin(what)
         result = original(*args, **kwargs)
         if after is not None:
-            after()
+            after(result)
         progress.begin("training")
         return result
 
@@ -134,6 +145,15 @@ def digest(file: Path) -> str:
     return total.hexdigest()
 
 
+def losses_of(output: Path) -> dict[str, Any]:
+    """How many steps were taken, and a hash of their losses, of which repeated ones are equal."""
+    lines = (output / "losses.txt").read_text().splitlines()
+    by_iteration = dict(line.split(" ", 1) for line in lines)
+    assert len(set(lines)) == len(by_iteration), "a repeated step has another loss"
+    content = "".join(f"{i} {by_iteration[str(i)]}\n" for i in range(len(by_iteration)))
+    return {"steps": len(lines), "losses": hashlib.sha256(content.encode()).hexdigest()}
+
+
 def main(folder: Path, kills: int) -> None:
     torch.set_num_threads(1)
     tiny_train.write_data(folder / "data")
@@ -141,8 +161,9 @@ def main(folder: Path, kills: int) -> None:
     draw = random.Random(0)
     progress, output = Progress(), folder / "killed"
     during: Counter[str] = Counter()
-    for _ in range(kills):
-        moment = draw.choice(Progress.DOING), draw.choice([0, 0.003, 0.02, 0.1]) * draw.random()
+    for number in range(kills):
+        doing = Progress.DOING[number % 3]
+        moment = doing, draw.choice([0, LATEST[doing]]) * draw.random()
         ended = in_child(output, progress, moment)
         assert not ended, "it ended before it was killed"
         during[progress.doing] += 1
@@ -153,8 +174,11 @@ def main(folder: Path, kills: int) -> None:
         progress.tell(saved)
     assert in_child(output, progress, None)
     assert in_child(folder / "whole", Progress(), None)
-    hashes = [digest(folder / name / "model_final.pth") for name in ("killed", "whole")]
-    print(json.dumps({"during": during, "killed": hashes[0], "whole": hashes[1]}))
+    report: dict[str, Any] = {"during": during}
+    for name in ("killed", "whole"):
+        weights = digest(folder / name / "model_final.pth")
+        report[name] = {"weights": weights, **losses_of(folder / name)}
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":
