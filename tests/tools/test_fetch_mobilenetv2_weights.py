@@ -17,10 +17,10 @@ from pip_runner import CommandError
 class Detector(nn.Module):
     """Has the backbone where a Detectron2 model with a pyramid has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, out_features: tuple[str, ...]) -> None:
         super().__init__()
         self.backbone = nn.Module()
-        self.backbone.bottom_up = MobileNetV2()
+        self.backbone.bottom_up = MobileNetV2(out_features)
 
 
 def numbered_state() -> dict[str, Tensor]:
@@ -89,18 +89,19 @@ def test_no_registry_is_one_sentence(
     assert not output.exists()
 
 
+@pytest.mark.parametrize(("last_layer", "coarsest"), [(False, "res5"), (True, "last")])
 def test_the_real_weights_load_as_a_checkpoint(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    last_layer: bool, coarsest: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     try:
-        path = fetch(tmp_path / "made" / "mobilenetv2.pth", CACHE)
+        path = fetch(tmp_path / "made" / "mobilenetv2.pth", CACHE, last_layer)
     except CommandError as error:
         if "cannot be reached" not in str(error):
             raise
         pytest.skip(str(error))
     assert [found.name for found in path.parent.iterdir()] == ["mobilenetv2.pth"]
 
-    detector = Detector()
+    detector = Detector((coarsest,))
     untrained = {name: tensor.clone() for name, tensor in detector.state_dict().items()}
     with caplog.at_level("WARNING"):
         DetectionCheckpointer(detector).load(str(path))

@@ -10,6 +10,7 @@ from .hourglass import StackedHourglass
 from .mobilenetv2 import MobileNetV2
 from .res2net import build_res2net_backbone
 from .resnet_fpn import pyramid
+from .stride4_fpn import Stride4FPN
 
 __all__ = [
     "DLA",
@@ -18,6 +19,7 @@ __all__ = [
     "FcosBiFPN",
     "MobileNetV2",
     "StackedHourglass",
+    "Stride4FPN",
     "UpsampledDLA",
     "bifpn_backbones",
     "build_res2net_backbone",

@@ -13,6 +13,8 @@ from detectron2.modeling.backbone import FPN, Backbone
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torchvision.models.mobilenetv2 import MobileNetV2 as TorchvisionMobileNetV2
 
+from centernet2.errors import UserError
+
 from .resnet_fpn import pyramid
 
 __all__ = [
@@ -22,15 +24,18 @@ __all__ = [
     "build_p67_mobilenetv2_fpn_backbone",
 ]
 
-# Last block of each stride in torchvision's `features`
-STAGE_ENDS = {"res2": 3, "res3": 6, "res4": 13, "res5": 17}
+# Last block of each stage in torchvision's `features`. Stride 16 has two, of 64 and 96 channels at
+# full width; "last" is the 1x1 convolution to 1280 channels in front of the classifier.
+STAGE_ENDS = {"res2": 3, "res3": 6, "res4a": 10, "res4": 13, "res5": 17, "last": 18}
+STRIDES = {"res2": 4, "res3": 8, "res4a": 16, "res4": 16, "res5": 32, "last": 32}
 
 
 class MobileNetV2(Backbone):
-    """The convolutions of MobileNetV2 up to stride 32, without the last 1x1.
+    """The convolutions of MobileNetV2 up to stride 32; the last 1x1 only where it is asked for.
 
     Parameters are named as torchvision's, ``features.<i>...``, so ImageNet weights load.
-    Feature maps are called ``res2`` (stride 4) to ``res5`` (stride 32), as in ResNet.
+    Feature maps are called ``res2`` (stride 4) to ``res5`` (stride 32), as in ResNet. There are
+    also ``res4a``, the end of the narrower half of stride 16, and ``last``, the 1x1.
     """
 
     def __init__(
@@ -49,18 +54,19 @@ class MobileNetV2(Backbone):
             freeze_at: 1 freezes the stem, 2 also the blocks up to ``res2``, ... (as in ResNet).
 
         Raises:
-            ValueError: if an output is unknown.
+            UserError: if an output is unknown.
         """
         super().__init__()
         unknown = [name for name in out_features if name not in STAGE_ENDS]
         if unknown:
-            raise ValueError(
-                f"MODEL.MOBILENETV2.OUT_FEATURES names {unknown}; there are {list(STAGE_ENDS)}"
+            raise UserError(
+                f"MobileNetV2 has no feature maps {unknown}; there are {[*STAGE_ENDS]}."
             )
         network = TorchvisionMobileNetV2(width_mult=width_mult, norm_layer=partial(get_norm, norm))
-        self.features = network.features[: STAGE_ENDS["res5"] + 1]
+        end = "last" if "last" in out_features else "res5"
+        self.features = network.features[: STAGE_ENDS[end] + 1]
         self._out_features = list(out_features)
-        self._out_feature_strides = {n: 2 ** int(n[-1]) for n in out_features}
+        self._out_feature_strides = {n: STRIDES[n] for n in out_features}
         self._out_feature_channels = {
             n: self.features[STAGE_ENDS[n]].out_channels for n in out_features
         }

@@ -10,28 +10,36 @@ from detectron2.modeling import build_backbone
 from torchvision.models import mobilenet_v2
 
 from centernet2.config import add_centernet_config
+from centernet2.errors import UserError
 from centernet2.modeling.backbones import MobileNetV2
 
 
 def test_outputs_equal_torchvisions_with_its_weights():
     reference = mobilenet_v2(weights=None).eval()
-    model = MobileNetV2(("res2", "res3", "res4", "res5")).eval()
+    ends = {"res2": 3, "res3": 6, "res4a": 10, "res4": 13, "res5": 17, "last": 18}
+    model = MobileNetV2(tuple(ends)).eval()
     result = model.load_state_dict(reference.state_dict(), strict=False)
     assert not result.missing_keys
-    assert {k.split(".")[0] for k in result.unexpected_keys} <= {"classifier", "features"}
+    assert {k.split(".")[0] for k in result.unexpected_keys} == {"classifier"}
 
     image = torch.rand(1, 3, 64, 96)
     with torch.no_grad():
         outputs = model(image)
         expected = image
-        for i, block in enumerate(reference.features[:18]):
+        for i, block in enumerate(reference.features):
             expected = block(expected)
-            for name, end in {"res2": 3, "res3": 6, "res4": 13, "res5": 17}.items():
+            for name, end in ends.items():
                 if i == end:
                     torch.testing.assert_close(outputs[name], expected)
+    assert outputs.keys() == ends.keys()
     for name, shape in model.output_shape().items():
         assert outputs[name].shape[1] == shape.channels
         assert outputs[name].shape[2] == 64 // shape.stride
+
+
+def test_the_last_convolution_is_there_only_if_used():
+    names = MobileNetV2(("res2", "res5")).state_dict()
+    assert {int(name.split(".")[1]) for name in names} == set(range(18))
 
 
 @pytest.mark.parametrize("width_mult", [0.5, 1.0])
@@ -56,7 +64,7 @@ def test_frozen_blocks_do_not_train():
 
 
 def test_an_unknown_map_is_named():
-    with pytest.raises(ValueError, match="res9"):
+    with pytest.raises(UserError, match="res9"):
         MobileNetV2(("res9",))
 
 
