@@ -179,6 +179,16 @@ def _add_backbones(cfg: CN) -> None:
     # Split the 3x3 convolutions behind each join into depth-wise and point-wise ones
     c.SEPARABLE_CONV = False
 
+    cfg.MODEL.MOBILENETV3 = CN()
+    c = cfg.MODEL.MOBILENETV3
+    # Maps to return: "c2" (stride 4) to "c5" (stride 32), "n2" to "n4" of its neck
+    c.OUT_FEATURES = ["c3", "c4", "c5"]
+
+    cfg.MODEL.MOBILE_CENTERNET = CN()
+    c = cfg.MODEL.MOBILE_CENTERNET
+    # Number of classes of the heatmaps of MobileCenterNet
+    c.NUM_CLASSES = 80
+
     cfg.MODEL.DLA = CN()
     c = cfg.MODEL.DLA
     # Layers of DLA: 34 or 60
@@ -208,6 +218,13 @@ def _add_backbones(cfg: CN) -> None:
     c.OUT_CHANNELS = 160
     # Split 3x3 convolutions into depth-wise and point-wise ones (not in the fcos builders)
     c.SEPARABLE_CONV = False
+
+    cfg.MODEL.DECONV = CN()
+    c = cfg.MODEL.DECONV
+    # Channels of build_deconv_resnet_backbone after each doubling: plain as published [256] * 3
+    c.CHANNELS = [256, 128, 64]
+    # A deformable convolution in front of each doubling
+    c.DEFORMABLE = True
 
     cfg.MODEL.HOURGLASS = CN()
     c = cfg.MODEL.HOURGLASS

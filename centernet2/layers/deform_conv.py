@@ -125,3 +125,13 @@ class ModulatedDeformConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.conv(x, *split_offsets(self.offset(x)))
+
+    def reset_uniformly(self) -> None:
+        """Draw the weights from U(-b, b), b = 1 / sqrt(inputs of an output), biases 0.
+
+        So did the first release of DCNv2 for PyTorch; the default is Detectron2's.
+        """
+        bound = self.conv.weight[0].numel() ** -0.5
+        nn.init.uniform_(self.conv.weight, -bound, bound)
+        if self.conv.bias is not None:
+            nn.init.zeros_(self.conv.bias)

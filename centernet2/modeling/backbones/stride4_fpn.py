@@ -81,13 +81,13 @@ class Stride4FPN(Backbone):
         self.bottom_up = bottom_up
         self.in_features = list(in_features)
         *finer, coarsest = (shapes[name].channels for name in in_features)
-        convolution = separable_conv3x3 if separable_conv else _conv3x3
+        convolutions = separable_conv3x3 if separable_conv else _conv3x3
         self.top = nn.Conv2d(coarsest, channels[0], 1)
         self.laterals = nn.ModuleList(
             nn.Conv2d(own, joined, 1) for own, joined in zip(reversed(finer), channels)
         )
         self.outputs = nn.ModuleList(
-            nn.Sequential(convolution(joined, out), _norm(norm, out), nn.ReLU(inplace=True))
+            nn.Sequential(*convolutions(joined, out), _norm(norm, out), nn.ReLU(inplace=True))
             for joined, out in zip(channels, [*channels[1:], channels[-1]])
         )
         for part in (self.top, self.laterals, self.outputs):
@@ -116,8 +116,8 @@ class Stride4FPN(Backbone):
         return {"p2": x}
 
 
-def _conv3x3(in_channels: int, out_channels: int) -> nn.Conv2d:
-    return nn.Conv2d(in_channels, out_channels, 3, padding=1)
+def _conv3x3(in_channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 3, padding=1))
 
 
 def _norm(name: str, channels: int) -> nn.Module:
