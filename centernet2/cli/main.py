@@ -24,6 +24,7 @@ COMMANDS = {
     "eval": "measure a detector on annotated images",
     "doctor": "find what is wrong with a data set",
     "benchmark": "time models against each other",
+    "fetch": "get the weights of a model that are not part of this package",
     "info": "what is installed, which models are there, what a model is",
     "completion": "print a script that completes this command in the shell",
 }

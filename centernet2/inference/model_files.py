@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from centernet2.errors import UserError
-from centernet2.inference.zoo import shipped_model, shipped_models
+from centernet2.inference.zoo import shipped_config, shipped_model, shipped_models
 
 __all__ = ["find_model"]
 
@@ -35,8 +35,10 @@ def find_model(
     path = Path(name).expanduser()
     given = os.path.expanduser(os.fspath(weights)) if weights is not None else None
     if name in shipped_models():
+        if given:
+            return shipped_config(name), given
         config, shipped = shipped_model(name)
-        return config, given or str(shipped)
+        return config, str(shipped)
     if path.is_dir():
         return _config_in(path), given or _weights_in(path)
     if path.suffix.lower() in _WEIGHTS_SUFFIXES:

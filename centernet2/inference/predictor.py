@@ -112,6 +112,7 @@ class Predictor:
             "CenterNetDetector": model.CENTERNET.NUM_CLASSES,
             "CenterNetTriplets": model.TRIPLETS.NUM_CLASSES,
             "CornerNet": model.TRIPLETS.NUM_CLASSES,
+            "MobileCenterNet": model.MOBILE_CENTERNET.NUM_CLASSES,
             "RetinaNet": model.RETINANET.NUM_CLASSES,
         }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)
 

@@ -10,7 +10,7 @@ def test_environment_and_shipped_models_are_listed(run: Run) -> None:
     status, printed, _ = run("info")
     assert status == 0
     assert "PyTorch" in printed
-    assert printed.endswith("Shipped models: pedestrian.\n")
+    assert printed.endswith("Shipped models: coco-mobile, pedestrian.\n")
 
 
 def test_model_is_described(run: Run, model: Path) -> None:
