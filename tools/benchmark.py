@@ -6,9 +6,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from centernet2.cli.benchmark import WARM_UP, build_parser, measure, report, run
+from centernet2.cli.benchmark import build_parser, run
 
-__all__ = ["WARM_UP", "main", "measure", "report"]
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetMapper
 from torch.utils.data import DataLoader
 
-from benchmark import report
+from centernet2.benchmarks.timing import machine
 from centernet2.data.augmentation import build_augmentation
 from centernet2.data.mapper import DetectionMapper
 from centernet2.engine import build_cfg
@@ -221,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
             print_summary(f"{case}, workers {workers}", figures[f"workers_{workers}"])
         result["cases"][case] = figures
-    result["machine"] = report("loader", {"none": [0.0, 1.0]})["machine"]
+    result["machine"] = machine()
     print(", ".join(f"{key} {value}" for key, value in result["machine"].items()))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2))

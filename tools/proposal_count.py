@@ -15,8 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from itertools import islice
 from pathlib import Path
@@ -29,8 +28,8 @@ from detectron2.modeling import build_proposal_generator
 from tabulate import tabulate
 from torch import nn
 
-from benchmark import WARM_UP, report
-from benchmark import measure as measure_time
+from centernet2.benchmarks.timing import WARM_UP, Step, machine, summary
+from centernet2.benchmarks.timing import measure as measure_time
 from centernet2.engine import Trainer
 from centernet2.engine.diagnostics import out_of_memory_in_test
 from centernet2.engine.testing import test_on
@@ -103,37 +102,29 @@ def durations(detectors: dict[str, Detector], counts: Sequence[int], repeat: int
     Returns:
         "machine", and "wall" and "process": {name: {count: median and quartiles}}.
     """
-    process: dict[str, list[float]] = {}
     steps = {}
     for name, detector in detectors.items():
         loader = Trainer.build_test_loader(detector.cfg, detector.cfg.DATASETS.TEST[0])
         batches = list(islice(loader, WARM_UP + repeat))
         for count in counts:
-            key = f"{name} {count}"
-            steps[key] = _step(detector, count, batches, process.setdefault(key, []))
-    wall = measure_time(steps, repeat)
-    process = {key: seconds[WARM_UP:] for key, seconds in process.items()}
-    measured = {"wall": report("inference", wall), "process": report("inference", process)}
-    result: dict[str, Any] = {"machine": measured["wall"]["machine"]}
-    for clock, figures in measured.items():
+            steps[f"{name} {count}"] = _step(detector, count, batches)
+    times = measure_time(steps, repeat)
+    result: dict[str, Any] = {"machine": machine()}
+    for clock in ("wall", "process"):
         result[clock] = {
-            name: {count: figures["models"][f"{name} {count}"] for count in counts}
+            name: {count: summary(getattr(times[f"{name} {count}"], clock)) for count in counts}
             for name in detectors
         }
     return result
 
 
-def _step(
-    detector: Detector, count: int, batches: list[Any], seconds: list[float]
-) -> Callable[[int], None]:
+def _step(detector: Detector, count: int, batches: list[Any]) -> Step:
     def step(i: int) -> None:
         model = detector.with_proposals(count)
-        start = time.process_time()
         with torch.inference_mode():
             model(batches[i % len(batches)])
         if detector.cfg.MODEL.DEVICE.startswith("cuda"):
             torch.cuda.synchronize()
-        seconds.append(time.process_time() - start)
 
     return step
 

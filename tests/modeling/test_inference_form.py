@@ -91,3 +91,16 @@ def test_every_place_of_a_norm(kind, bias):
 def test_a_norm_of_the_batch_is_left():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False))
     assert isinstance(to_inference_form(model)[1], nn.BatchNorm2d)
+
+
+def test_first_layer_of_box_heads_is_a_convolution():
+    cfg = build_cfg(str(REPO / "configs/CenterNet2_R50_1x.yaml"), SMALL)
+    torch.manual_seed(0)
+    plain = build_model(cfg).eval().roi_heads
+    form = to_inference_form(copy.deepcopy(plain))
+    pooled = torch.randn(5, 32, 7, 7).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        for before, after in zip(plain.box_head, form.box_head):
+            assert [type(m) for m in after][:2] == [nn.Conv2d, nn.Flatten]
+            torch.testing.assert_close(after(pooled), before(pooled), rtol=1e-4, atol=1e-5)
+            assert after(pooled[:0]).shape == (0, 16)
