@@ -67,6 +67,8 @@ def add_points_config(cfg: CN) -> None:
     c.TEST_FIXED_SIZE = 0
     # Factors of the image's size; all boxes found are merged
     c.TEST_SCALES = [1.0]
+    # Clip boxes to the image; published: as they are
+    c.CLIP_BOXES = False
     # Average with the maps of the mirrored image
     c.TEST_MIRROR = False
     # Soft-NMS with a single one of TEST_SCALES too
@@ -75,6 +77,8 @@ def add_points_config(cfg: CN) -> None:
     c.NMS_SIGMA = 0.5
     # Boxes of less are taken out
     c.NMS_SCORE_THRESH = 0.001
+    # IoU from which boxes in several views of TEST.AUG are one (the soft-NMS has no such limit)
+    c.NMS_IOU = 0.5
     # Leave copies of boxes that were taken out in the result, as published
     c.NMS_KEEPS_STALE = True
     # Round boxes, joints and scores to 2 decimals, as the published result files (ties)

@@ -13,6 +13,7 @@ from detectron2.data import transforms as T
 from PIL import Image
 
 from centernet2.data.keypoint_augmentation import ColorJitter, KeypointCrop, Lighting, PixelFlip
+from centernet2.data.points_augmentation import PointsCrop
 from centernet2.data.resize import detectron2_augmentation
 from centernet2.errors import UserError
 
@@ -138,14 +139,14 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
 
 def _geometry(cfg: CfgNode) -> list[T.Augmentation]:
     options = cfg.INPUT
-    own = ("EfficientDetResizeCrop", "KeypointCrop")
+    own = ("EfficientDetResizeCrop", "KeypointCrop", "PointsCrop")
     _choose("CUSTOM_AUG", options.CUSTOM_AUG, (*own, "ResizeShortestEdge", ""))
     if options.CUSTOM_AUG in own and options.CROP.ENABLED:
         raise UserError(
             f"INPUT.CUSTOM_AUG {options.CUSTOM_AUG} crops by itself: set INPUT.CROP.ENABLED False."
         )
-    if options.CUSTOM_AUG == "KeypointCrop":
-        return _keypoint_crop(cfg)
+    if options.CUSTOM_AUG in ("KeypointCrop", "PointsCrop"):
+        return _random_window(cfg)
     resize, *flip = detectron2_augmentation(cfg, is_train=True)
     if options.CUSTOM_AUG != "EfficientDetResizeCrop":
         crop = [T.RandomCrop(options.CROP.TYPE, options.CROP.SIZE)] if options.CROP.ENABLED else []
@@ -159,7 +160,7 @@ def _geometry(cfg: CfgNode) -> list[T.Augmentation]:
     return [EfficientDetResizeCrop(_size("TRAIN_SIZE", options.TRAIN_SIZE), (low, high)), *flip]
 
 
-def _keypoint_crop(cfg: CfgNode) -> list[T.Augmentation]:
+def _random_window(cfg: CfgNode) -> list[T.Augmentation]:
     options = cfg.INPUT
     scales = tuple(options.CROP_SCALES)
     if len(scales) != 3 or not 0 < scales[0] <= scales[1] or scales[2] <= 0:
@@ -170,8 +171,11 @@ def _keypoint_crop(cfg: CfgNode) -> list[T.Augmentation]:
     if options.CROP_BORDER < 0:
         raise UserError(f"INPUT.CROP_BORDER is {options.CROP_BORDER}; it must be 0 or more pixels.")
     _choose("RANDOM_FLIP", options.RANDOM_FLIP, ("horizontal", "none"))
-    crop = KeypointCrop(_size("TRAIN_SIZE", options.TRAIN_SIZE), scales, options.CROP_BORDER)
-    return [crop, PixelFlip()] if options.RANDOM_FLIP == "horizontal" else [crop]
+    size, mirror = _size("TRAIN_SIZE", options.TRAIN_SIZE), options.RANDOM_FLIP == "horizontal"
+    if options.CUSTOM_AUG == "PointsCrop":
+        return [PointsCrop(size, scales, options.CROP_BORDER, mirror)]
+    crop = KeypointCrop(size, scales, options.CROP_BORDER)
+    return [crop, PixelFlip()] if mirror else [crop]
 
 
 def _colors(cfg: CfgNode) -> list[T.Augmentation]:

@@ -8,6 +8,7 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import transforms as T
 
 from centernet2.data.mapper import DetectionMapper
+from centernet2.data.points_mapper import PointsMapper
 from centernet2.errors import UserError
 
 __all__ = ["KeypointMapper", "training_mapper"]
@@ -68,6 +69,8 @@ def training_mapper(cfg: CfgNode) -> DetectionMapper:
     Args:
         cfg: reads INPUT and MODEL.
     """
+    if cfg.MODEL.META_ARCHITECTURE == "ObjectsAsPoints":
+        return PointsMapper(cfg, is_train=True)
     special = cfg.INPUT.KEEP_CROWDS or cfg.INPUT.CUSTOM_AUG == "KeypointCrop"
     kind = KeypointMapper if special else DetectionMapper
     return kind(cfg, is_train=True)

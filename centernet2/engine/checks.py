@@ -15,6 +15,7 @@ _ONE_STAGE_KEYS = {
     "CenterNetDetector": "MODEL.CENTERNET.NUM_CLASSES",
     "CenterNetTriplets": "MODEL.TRIPLETS.NUM_CLASSES",
     "CornerNet": "MODEL.TRIPLETS.NUM_CLASSES",
+    "ObjectsAsPoints": "MODEL.POINTS.NUM_CLASSES",
 }
 
 

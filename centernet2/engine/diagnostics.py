@@ -127,8 +127,13 @@ def out_of_memory_in_test(cfg: CfgNode) -> str:
     """Say which keys make evaluation smaller."""
     if cfg.INPUT.MIN_SIZE_TEST == 0 and cfg.INPUT.TEST_INPUT_TYPE == "default":
         scales = ""
-        if cfg.MODEL.META_ARCHITECTURE in ("CenterNetTriplets", "CornerNet"):
-            scales = f" MODEL.TRIPLETS.TEST_SCALES (now {cfg.MODEL.TRIPLETS.TEST_SCALES}) or"
+        for architectures, group in (
+            (("CenterNetTriplets", "CornerNet"), "TRIPLETS"),
+            (("ObjectsAsPoints",), "POINTS"),
+        ):
+            if cfg.MODEL.META_ARCHITECTURE in architectures:
+                now = cfg.MODEL[group].TEST_SCALES
+                scales = f" MODEL.{group}.TEST_SCALES (now {now}) or"
         return (
             f"Out of memory while evaluating on {cfg.MODEL.DEVICE} at the images' own sizes: turn "
             f"down{scales} the size of test images, with INPUT.MIN_SIZE_TEST (0 is as they are)."
@@ -140,7 +145,7 @@ def out_of_memory_in_test(cfg: CfgNode) -> str:
 
 
 def _train_sizes(cfg: CfgNode) -> str:
-    if cfg.INPUT.CUSTOM_AUG in ("EfficientDetResizeCrop", "KeypointCrop"):
+    if cfg.INPUT.CUSTOM_AUG in ("EfficientDetResizeCrop", "KeypointCrop", "PointsCrop"):
         return f"INPUT.TRAIN_SIZE (now {cfg.INPUT.TRAIN_SIZE})"
     return (
         f"INPUT.MIN_SIZE_TRAIN (now {_brief(cfg.INPUT.MIN_SIZE_TRAIN)}) and INPUT.MAX_SIZE_TRAIN "

@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from centernet2.data.views import view_resizes, whole_image_config
 from centernet2.errors import UserError
 from centernet2.modeling.centernet.detector import CenterNetDetector
+from centernet2.modeling.points import ObjectsAsPoints
 from centernet2.modeling.test_time_augmentation import TestTimeAugmentation
 from centernet2.modeling.triplets import CenterNetTriplets
 
@@ -30,9 +31,9 @@ def build_augmented(cfg: CfgNode, model: nn.Module) -> TestTimeAugmentation:
     """Wrap a model so that it looks at the views of TEST.AUG.
 
     Boxes of all views are merged at the model's own threshold: MODEL.ROI_HEADS.NMS_THRESH_TEST,
-    MODEL.RETINANET.NMS_THRESH_TEST, MODEL.TRIPLETS.NMS_IOU or MODEL.CENTERNET.NMS_TH_TEST. The last
-    applies with MODEL.CENTERNET.NOT_NMS and CENTER_NMS too, for every view finds the same objects
-    anew. TEST.DETECTIONS_PER_IMAGE stay.
+    MODEL.RETINANET.NMS_THRESH_TEST, MODEL.TRIPLETS.NMS_IOU, MODEL.POINTS.NMS_IOU or
+    MODEL.CENTERNET.NMS_TH_TEST. The last applies with MODEL.CENTERNET.NOT_NMS and CENTER_NMS too,
+    for every view finds the same objects anew. TEST.DETECTIONS_PER_IMAGE stay.
 
     Args:
         cfg: the model's; TEST.AUG.ENABLED is not read.
@@ -66,13 +67,15 @@ def _nms_threshold(cfg: CfgNode, model: nn.Module) -> float:
         return float(cfg.MODEL.CENTERNET.NMS_TH_TEST)
     if isinstance(model, CenterNetTriplets):
         return float(cfg.MODEL.TRIPLETS.NMS_IOU)
+    if isinstance(model, ObjectsAsPoints):
+        return float(cfg.MODEL.POINTS.NMS_IOU)
     if isinstance(model, RetinaNet):
         return float(cfg.MODEL.RETINANET.NMS_THRESH_TEST)
     if isinstance(model, GeneralizedRCNN) and not isinstance(model, PanopticFPN):
         return float(cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST)
     raise UserError(
         "TEST.AUG.ENABLED works for GeneralizedRCNN, CenterNetDetector, CenterNetTriplets, "
-        "CornerNet and RetinaNet, not for "
+        "CornerNet, ObjectsAsPoints and RetinaNet, not for "
         f"MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE}: set it to False."
     )
 

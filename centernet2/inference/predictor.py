@@ -39,6 +39,7 @@ def set_score_threshold(cfg: CfgNode, threshold: float) -> None:
     cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
     cfg.MODEL.RETINANET.SCORE_THRESH_TEST = threshold
     cfg.MODEL.TRIPLETS.SCORE_THRESH_TEST = threshold
+    cfg.MODEL.POINTS.SCORE_THRESH_TEST = threshold
     if cfg.MODEL.META_ARCHITECTURE == "CenterNetDetector":
         # With an agnostic map the threshold applies to the class map p, while the score is
         # sqrt(p * agnostic) <= sqrt(p).
@@ -112,6 +113,7 @@ class Predictor:
             "CenterNetDetector": model.CENTERNET.NUM_CLASSES,
             "CenterNetTriplets": model.TRIPLETS.NUM_CLASSES,
             "CornerNet": model.TRIPLETS.NUM_CLASSES,
+            "ObjectsAsPoints": model.POINTS.NUM_CLASSES,
             "MobileCenterNet": model.MOBILE_CENTERNET.NUM_CLASSES,
             "RetinaNet": model.RETINANET.NUM_CLASSES,
         }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
+from ..peaks import best_peaks, values_at
 from .maps import TripletMaps
 
 __all__ = ["Candidates", "Points", "decode"]
@@ -93,15 +93,11 @@ def _best_points(
     logits: torch.Tensor, offset: torch.Tensor, top_k: int
 ) -> tuple[Points, torch.Tensor]:
     """The best peaks over all classes and cells of each image, and their cells ``(B, K)``."""
-    heat = logits.float().sigmoid()
-    heat = heat * (F.max_pool2d(heat, 3, stride=1, padding=1) == heat)
-    height, width = heat.shape[2:]
-    scores, index = heat.flatten(1).topk(min(top_k, heat[0].numel()), dim=1)
-    classes = torch.div(index, height * width, rounding_mode="floor")
-    cell = index - classes * (height * width)
+    scores, classes, cell = best_peaks(logits.float().sigmoid(), top_k)
+    width = logits.shape[3]
     row = torch.div(cell, width, rounding_mode="floor")
     corner = torch.stack([cell - row * width, row], dim=2)
-    points = corner + _take(offset.float().flatten(2).transpose(1, 2), cell)
+    points = corner + values_at(offset, cell)
     return Points(points, scores, classes), cell
 
 

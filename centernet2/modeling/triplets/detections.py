@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..soft_nms import SoftNMSSettings, soft_nms
 from .decode import Candidates
-from .soft_nms import SoftNMSSettings, soft_nms
 
 __all__ = ["Detections", "best_detections", "round_detections", "suppress"]
 
@@ -54,7 +54,7 @@ def suppress(
     kept_labels = [labels[:0]]
     floor = -np.inf
     for label in np.unique(labels):
-        kept.append(soft_nms(rows[labels == label], settings, limit, floor))
+        kept.append(soft_nms(rows[labels == label], settings, limit, floor)[:, :5])
         kept_labels.append(np.full(len(kept[-1]), label))
         floor = _nth_highest(np.concatenate(kept)[:, 4], limit)
     found = torch.from_numpy(np.concatenate(kept)).to(candidates.boxes.device)

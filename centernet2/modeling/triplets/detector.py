@@ -15,11 +15,11 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from centernet2.errors import UserError
 
+from ..soft_nms import SoftNMSSettings
 from .heads import TripletHeads
 from .inference import InferenceSettings, detect
 from .losses import LossSettings, triplet_losses
 from .maps import TripletMaps
-from .soft_nms import SoftNMSSettings
 from .targets import TargetSettings, make_targets
 from .views import pad_batch
 

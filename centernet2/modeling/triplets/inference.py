@@ -9,12 +9,12 @@ import torch
 
 from centernet2.errors import UserError
 
+from ..soft_nms import SoftNMSSettings
 from .central_region import confirm_by_centers
 from .decode import Candidates, Points, decode
 from .detections import Detections, round_detections, suppress
 from .image_space import to_image
 from .maps import TripletMaps
-from .soft_nms import SoftNMSSettings
 from .views import resized_view
 
 __all__ = ["InferenceSettings", "detect"]
@@ -32,7 +32,7 @@ class InferenceSettings:
         border_margin: see :func:`.image_space.to_image`.
         best_center: see :func:`.central_region.confirm_by_centers`.
         centers_of_scale_one: centres of the other scales confirm nothing.
-        nms: see :class:`.soft_nms.SoftNMSSettings`.
+        nms: see :class:`..soft_nms.SoftNMSSettings`.
         max_detections, keep_ties: see :func:`.detections.suppress`.
         score_threshold: least score of a detection.
         round_results: round boxes and scores to two decimals.

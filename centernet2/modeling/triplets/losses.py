@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from ...layers import heatmap_focal_loss
+from ..peaks import heat_loss
 from .maps import TripletMaps
-from .targets import Keypoints, TripletTargets
+from .targets import TripletTargets
 
-__all__ = ["LossSettings", "heat_loss", "offset_loss", "tag_losses", "triplet_losses"]
+__all__ = ["LossSettings", "offset_loss", "tag_losses", "triplet_losses"]
 
 # Added to counts that divide, as published
 COUNT_EPS = 1e-4
@@ -72,27 +71,6 @@ def triplet_losses(
     losses["loss_pull"] = settings.pull_weight * pull
     losses["loss_push"] = settings.push_weight * push
     return losses
-
-
-def heat_loss(logits: torch.Tensor, keypoints: Keypoints, clamp: float = 1e-4) -> torch.Tensor:
-    """Focal loss over a batch and all its classes, divided by the number of its peaks.
-
-    Args:
-        logits: ``(B, K, H, W)``.
-        keypoints: where the peaks are.
-        clamp: see :class:`LossSettings`.
-    """
-    bound = math.log(1 / clamp - 1)
-    positive, negative = heatmap_focal_loss(
-        logits.float().clamp(-bound, bound),  # here, as the layer's own clamp lets gradients pass
-        keypoints.heat,
-        keypoints.peak,
-        alpha=-1.0,
-        beta=4.0,
-        gamma=2.0,
-        clamp=clamp,
-    )
-    return (positive + negative) / max(len(keypoints.peak), 1)
 
 
 def tag_losses(

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from centernet2.modeling.soft_nms import SoftNMSSettings
 from centernet2.modeling.triplets.decode import Candidates
 from centernet2.modeling.triplets.detections import (
     Detections,
@@ -13,7 +14,6 @@ from centernet2.modeling.triplets.detections import (
     round_detections,
     suppress,
 )
-from centernet2.modeling.triplets.soft_nms import SoftNMSSettings
 
 from . import reference_detections as reference
 

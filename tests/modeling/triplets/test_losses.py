@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from centernet2.modeling.peaks import heat_loss
 from centernet2.modeling.triplets.losses import (
     LossSettings,
-    heat_loss,
     offset_loss,
     tag_losses,
     triplet_losses,

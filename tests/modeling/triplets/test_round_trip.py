@@ -9,9 +9,10 @@ import torch
 from detectron2.data.datasets import load_coco_json
 from torchvision.ops import box_iou
 
+from centernet2.modeling.peaks import Keypoints
 from centernet2.modeling.triplets.inference import InferenceSettings, detect
 from centernet2.modeling.triplets.maps import TripletMaps
-from centernet2.modeling.triplets.targets import Keypoints, TargetSettings, make_targets
+from centernet2.modeling.triplets.targets import TargetSettings, make_targets
 
 MULTIPLE = 128
 

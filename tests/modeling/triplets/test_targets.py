@@ -8,12 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centernet2.modeling.triplets.targets import (
-    TargetSettings,
-    TripletTargets,
-    gaussian_radius,
-    make_targets,
-)
+from centernet2.modeling.peaks import gaussian_radius
+from centernet2.modeling.triplets.targets import TargetSettings, TripletTargets, make_targets
 
 from . import reference
 

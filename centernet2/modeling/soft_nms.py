@@ -29,8 +29,8 @@ class SoftNMSSettings:
         merge_exponent: see above.
         keep_stale: return all rows, as published: a row that was moved into the place of a removed
             one also stays where it was, with the score that it had then.
-        carry_scores: move the corners' scores along with their boxes. As published they stay, so
-            merging may weigh a box by another's scores.
+        carry_scores: move what follows the score along with the box. As published the corners'
+            scores stay, so merging may weigh a box by another's scores.
     """
 
     method: str = "gaussian"
@@ -53,18 +53,19 @@ def soft_nms(
     """Decay the scores of the boxes of one class.
 
     Args:
-        rows: ``(n, 7)`` of x1, y1, x2, y2, score, score of the top-left and of the bottom-right
-            corner; left as they are. In pixels, where a box covers its last pixel too (+1).
+        rows: ``(n, 5 + c)`` of x1, y1, x2, y2, score and more: with ``settings.merge`` the scores
+            of the top-left and of the bottom-right corner; left as they are. In pixels, where a
+            box covers its last pixel too (+1).
         settings: see :class:`SoftNMSSettings`.
         limit: only the best ``limit`` rows matter, and those equal to the last of them.
         floor: only rows of at least this score matter.
 
     Returns:
-        ``(m, 5)`` boxes and scores. Rows that matter by ``limit`` and ``floor`` are right; what
-        the others are is not said, but that they do not matter.
+        ``(m, 5 + c)``. Rows that matter by ``limit`` and ``floor`` are right; what the others are
+        is not said, but that they do not matter.
     """
     rows = rows.copy()
-    moved = slice(0, 7 if settings.carry_scores else 5)
+    moved = slice(0, rows.shape[1] if settings.carry_scores else 5)
     count = len(rows)
     i = 0
     while i < count:
@@ -94,7 +95,7 @@ def soft_nms(
         later[:written, 4] = scores[source[:written]]
         count = i + 1 + left
         i += 1
-    return rows[: len(rows) if settings.keep_stale else count, :5]
+    return rows[: len(rows) if settings.keep_stale else count]
 
 
 def _overlaps(row: Array, later: Array) -> Array:
