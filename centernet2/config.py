@@ -324,6 +324,8 @@ def _add_training(cfg: CN) -> None:
     cfg.TEST.AUG.VIEWS_PER_BATCH = 4
     # --eval-only writes report.html beside the results of data sets in COCO's format
     cfg.TEST.REPORT = True
+    # What --eval-only, the demo and the Python interface compute in: float32, bfloat16 or float16
+    cfg.TEST.PRECISION = "float32"
 
 
 def resolve_renamed_keys(cfg: CN) -> CN:

@@ -15,6 +15,7 @@ from detectron2.utils import comm
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_test_sets
+from centernet2.engine.precision import inference_dtype
 from centernet2.engine.trainer import Trainer
 from centernet2.errors import UserError
 from centernet2.evaluation.coco import CocoEvaluator, LvisEvaluator
@@ -68,7 +69,7 @@ def evaluate_checkpoint(
             f"the last one of {cfg.OUTPUT_DIR}."
         )
     checkpointer.load(weights)
-    to_inference_form(model)
+    to_inference_form(model, inference_dtype(cfg))
     results = trainer.test(cfg, model)
     if comm.is_main_process():
         with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:

@@ -1,4 +1,4 @@
-"""Which number format autocast uses."""
+"""Which number formats training and inference compute in."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 
 from centernet2.errors import UserError
 
-__all__ = ["amp_dtype"]
+__all__ = ["amp_dtype", "inference_dtype"]
 
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -32,3 +32,17 @@ def amp_dtype(cfg: CfgNode) -> torch.dtype | None:
     if name == "float16" and device.type == "cpu":
         raise UserError("SOLVER.AMP.DTYPE float16 needs a GPU; on the CPU use bfloat16.")
     return _DTYPES[name]
+
+
+def inference_dtype(cfg: CfgNode) -> torch.dtype:
+    """What TEST.PRECISION names.
+
+    Raises:
+        UserError: for an unknown name.
+    """
+    names = {"float32": torch.float32, **_DTYPES}
+    if cfg.TEST.PRECISION not in names:
+        raise UserError(
+            f"TEST.PRECISION is '{cfg.TEST.PRECISION}'; choose {', '.join(sorted(names))}."
+        )
+    return names[cfg.TEST.PRECISION]

@@ -18,6 +18,7 @@ from centernet2.data.augmentation import build_augmentation
 from centernet2.data.views import whole_image_config
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.defaults import choose_device
+from centernet2.engine.precision import inference_dtype
 from centernet2.engine.test_time_augmentation import build_augmented
 from centernet2.errors import UserError
 from centernet2.inference.results import category_ids
@@ -77,7 +78,7 @@ class Predictor:
         self.threshold = threshold
         self.model = build_model(cfg).eval()
         Checkpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        to_inference_form(self.model)
+        to_inference_form(self.model, inference_dtype(cfg))
         shown = cfg
         if cfg.TEST.AUG.ENABLED:
             self.model, shown = build_augmented(cfg, self.model), whole_image_config(cfg)

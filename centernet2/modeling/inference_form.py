@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 __all__ = ["to_inference_form"]
 
 
-def to_inference_form(model: nn.Module) -> nn.Module:
+def to_inference_form(model: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
     """Change a model, in place, for inference only; its results stay the same up to rounding.
 
     Batch normalisation goes into the weights of the convolution before it: where Detectron2's
@@ -26,6 +26,7 @@ def to_inference_form(model: nn.Module) -> nn.Module:
 
     Args:
         model: with its weights; is switched to ``eval``.
+        dtype: of convolutions and matrix products; less than float32 runs under autocast.
 
     Returns:
         The same model.
@@ -51,6 +52,11 @@ def to_inference_form(model: nn.Module) -> nn.Module:
                     _convolve_first_layer(head, pooler.output_size)
     if on_cpu:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if dtype != torch.float32:
+        run = torch.autocast(next(model.parameters()).device.type, dtype)
+        for name in ("forward", "inference"):  # test-time augmentation calls the latter
+            if hasattr(model, name):
+                setattr(model, name, run(getattr(model, name)))
     return model
 
 

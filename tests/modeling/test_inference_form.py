@@ -104,3 +104,24 @@ def test_first_layer_of_box_heads_is_a_convolution():
             assert [type(m) for m in after][:2] == [nn.Conv2d, nn.Flatten]
             torch.testing.assert_close(after(pooled), before(pooled), rtol=1e-4, atol=1e-5)
             assert after(pooled[:0]).shape == (0, 16)
+
+
+@pytest.mark.parametrize(
+    "config", ["CenterNet2_R50_1x.yaml", "CenterNet-FPN_R50_1x.yaml", "CenterNet2-F_R50_1x.yaml"]
+)
+def test_lower_precision_stays_inside_the_model(config):
+    cfg = build_cfg(str(REPO / "configs" / config), SMALL)
+    torch.manual_seed(0)
+    model = build_model(cfg)
+    form = to_inference_form(model, torch.bfloat16)
+    computed = []
+    form.backbone.bottom_up.stem.conv1.register_forward_hook(
+        lambda _, __, out: computed.append(out.dtype)
+    )
+    image = torch.randint(256, (3, 128, 160), dtype=torch.uint8)
+    with torch.no_grad():
+        (found,) = form([{"image": image, "height": 128, "width": 160}])
+    assert computed == [torch.bfloat16]
+    instances = found["instances"]
+    assert instances.pred_boxes.tensor.dtype == instances.scores.dtype == torch.float32
+    assert torch.isfinite(instances.pred_boxes.tensor).all()
