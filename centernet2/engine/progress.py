@@ -1,4 +1,4 @@
-"""One compact line of progress, and the writers of a run."""
+"""One compact line of progress, the writers of a run, and what they read."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import datetime
 import importlib.util
 import logging
 import os
+from collections import defaultdict
+from functools import partial
 
 import torch
 from detectron2.utils.events import (
@@ -15,10 +17,25 @@ from detectron2.utils.events import (
     TensorboardXWriter,
     get_event_storage,
 )
+from fvcore.common.history_buffer import HistoryBuffer
 
-__all__ = ["ProgressPrinter", "build_writers"]
+__all__ = ["ProgressPrinter", "RecentStorage", "build_writers"]
 
 logger = logging.getLogger(__name__)
+
+
+class RecentStorage(EventStorage):
+    """Detectron2's storage of metrics with the last 1,000 values of each.
+
+    Writers look at 200 at most. Detectron2's own keeps a million, which a long run would fill: some
+    two kilobytes an iteration.
+    """
+
+    def __init__(self, start_iter: int = 0) -> None:
+        super().__init__(start_iter)
+        self._history: defaultdict[str, HistoryBuffer] = defaultdict(
+            partial(HistoryBuffer, max_length=1000)
+        )
 
 
 class ProgressPrinter(EventWriter):

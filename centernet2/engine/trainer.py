@@ -16,7 +16,7 @@ from detectron2.engine.train_loop import TrainerBase
 from detectron2.evaluation import DatasetEvaluator, print_csv_format
 from detectron2.modeling import build_model
 from detectron2.utils import comm
-from detectron2.utils.events import EventStorage, EventWriter
+from detectron2.utils.events import EventWriter
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
@@ -36,7 +36,7 @@ from centernet2.engine.ema import ModelEma
 from centernet2.engine.hooks import CheckpointHook, EmaHook, EvaluationHook
 from centernet2.engine.optimizer import build_optimizer
 from centernet2.engine.precision import amp_dtype
-from centernet2.engine.progress import build_writers
+from centernet2.engine.progress import RecentStorage, build_writers
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.signals import StopRequest, TrainingInterrupted, stop_on_signals
 from centernet2.engine.test_set import build_test_loader
@@ -153,7 +153,7 @@ class Trainer(DefaultTrainer):
         elif self.start_iter:
             logger.warning("This data loader cannot resume: images come in a new order.")
         logger.info("Training iterations %d to %d.", self.start_iter, self.max_iter)
-        with stop_on_signals() as self._stop, EventStorage(self.start_iter) as self.storage:
+        with stop_on_signals() as self._stop, RecentStorage(self.start_iter) as self.storage:
             self.iter = self.start_iter
             self.before_train()
             try:
