@@ -303,6 +303,8 @@ def _add_training(cfg: CN) -> None:
     s.REFERENCE_IMS_PER_BATCH = 16
     # Scale BASE_LR by (batch / REFERENCE_IMS_PER_BATCH) instead of warning
     s.AUTO_SCALE_LR = False
+    # Compute activations of blocks again in the backward pass rather than keep them: less memory
+    s.ACTIVATION_CHECKPOINTING = False
     # Number of periodic checkpoints kept (the best and the final one are always kept); 0: all
     s.CHECKPOINT_KEEP = 3
     # Iterations between lines of progress, TensorBoard points and JSON log entries

@@ -21,6 +21,7 @@ from torch import nn
 import centernet2.data
 import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
 from centernet2.engine import Checkpointer, Trainer, build_cfg
+from centernet2.engine.activation_checkpointing import checkpoint_activations
 from centernet2.engine.defaults import choose_device
 from centernet2.errors import UserError
 from centernet2.modeling.inference_form import to_inference_form
@@ -236,6 +237,8 @@ def _treat(model: nn.Module, treatments: Sequence[str], device: str) -> Callable
         to_inference_form(model)
     if "channels_last" in treatments:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if "checkpointed" in treatments:
+        checkpoint_activations(model)
     if "compiled" in treatments:
         for part in first_stage_parts(model).values():
             part.compile()

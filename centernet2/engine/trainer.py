@@ -21,6 +21,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
 from centernet2.engine import test_time_augmentation as tta
+from centernet2.engine.activation_checkpointing import checkpoint_activations
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_num_classes, check_test_sets
 from centernet2.engine.data_loader import build_train_loader
@@ -349,6 +350,9 @@ class Trainer(DefaultTrainer):
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         """The model of MODEL.META_ARCHITECTURE, on MODEL.DEVICE."""
         model = build_model(cfg)
+        if cfg.SOLVER.ACTIVATION_CHECKPOINTING:
+            blocks = checkpoint_activations(model)
+            logger.info("Activations of %d blocks are computed twice, not kept.", blocks)
         trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
         total = sum(p.numel() for p in model.parameters())
         logger.info(
