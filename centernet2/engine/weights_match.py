@@ -14,7 +14,7 @@ __all__ = ["SetAside", "WeightsMatch", "pixel_differences", "set_aside"]
 
 # Entries of older files that nothing reads: class frequencies that were once saved with the
 # classifier, and the ImageNet classifier of the stride-4 DLA
-_LEFT_OVER = re.compile(r"(^|\.)freq_weight$|^backbone\.base\.fc\.(weight|bias)$")
+_LEFT_OVER = re.compile(r"(^|\.)freq_weight$|^(backbone\.)?base\.fc\.(weight|bias)$")
 _PIXELS = ("pixel_mean", "pixel_std")
 
 # Layers with a row per class, and how many rows belong to the background or to a class
@@ -24,6 +24,7 @@ _CLASS_LAYERS = [
     (re.compile(r"(^|\.)centernet_head\.cls_logits\.(weight|bias)$"), 0, 1),
     (re.compile(r"(^|\.)mask_head\.predictor\.(weight|bias)$"), 0, 1),
     (re.compile(r"(^|\.)(tl|br|ct)_heats\.\d+\.1\.(weight|bias)$"), 0, 1),
+    (re.compile(r"^head\.hm\.(2|\d+\.1)\.(weight|bias)$"), 0, 1),
 ]
 
 
