@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "find objects on images, folders and videos",
     "train": "train a detector",
     "eval": "measure a detector on annotated images",
+    "export": "write a model as a file for other runtimes",
     "doctor": "find what is wrong with a data set",
     "benchmark": "time models against each other",
     "fetch": "get the weights of a model that are not part of this package",
