@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "full_parser", "main"]
 
 COMMANDS = {
     "predict": "find objects on images, folders and videos",
+    "web": "a page in the browser: drop images and videos, see what models find",
     "train": "train a detector",
     "eval": "measure a detector on annotated images",
     "export": "write a model as a file for other runtimes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,7 @@ from centernet2.engine.defaults import build_cfg
 from centernet2.errors import UserError
 from centernet2.inference.batches import batched
 from centernet2.inference.detections import Detections
+from centernet2.inference.excerpt import WHOLE, Excerpt
 from centernet2.inference.model_files import find_model
 from centernet2.inference.pixels import CHANNEL_ORDERS
 from centernet2.inference.predictor import Predictor
@@ -128,10 +130,15 @@ class Detector:
         Raises:
             UserError: an image cannot be read or has a form that is not understood.
         """
-        return list(self._detect(images, channel_order, skip_broken, videos=False))
+        read = self._read(images, channel_order, skip_broken=skip_broken, videos=False)
+        return list(self._run(read))
 
     def stream(
-        self, images: Images, channel_order: str = "RGB", skip_broken: bool = False
+        self,
+        images: Images,
+        channel_order: str = "RGB",
+        skip_broken: bool = False,
+        excerpt: Excerpt = WHOLE,
     ) -> Iterator[Detections]:
         """Find the objects on images one batch after another, in little memory.
 
@@ -140,6 +147,7 @@ class Detector:
                 than a batch is taken ahead, so it may be endless (a camera).
             channel_order: see :meth:`__call__`.
             skip_broken: see :meth:`__call__`.
+            excerpt: which frames of videos are looked at.
 
         Returns:
             An iterator over the detections of each image.
@@ -147,15 +155,17 @@ class Detector:
         Raises:
             UserError: see :meth:`__call__`; once the image is reached.
         """
-        return self._detect(images, channel_order, skip_broken, videos=True)
+        read = self._read(
+            images, channel_order, skip_broken=skip_broken, videos=True, excerpt=excerpt
+        )
+        return self._run(read)
 
-    def _detect(
-        self, images: Images, channel_order: str, skip_broken: bool, videos: bool
-    ) -> Iterator[Detections]:
+    def _read(
+        self, images: Images, channel_order: str, **options: Any
+    ) -> Iterator[tuple[Source, Picture]]:
         if channel_order not in CHANNEL_ORDERS:
             raise UserError(f"there is no channel order {channel_order!r}: it is RGB or BGR")
-        read = read_sources(images, channel_order, videos=videos, skip_broken=skip_broken)
-        return self._run(read)
+        return read_sources(images, channel_order, **options)
 
     def _run(self, read: Iterator[tuple[Source, Picture]]) -> Iterator[Detections]:
         names, categories = self.predictor.class_names, self.predictor.category_ids

@@ -15,7 +15,7 @@ from centernet2.engine.atomic import atomic_write
 from centernet2.inference.records import read_record, record_files, scan_records
 from centernet2.inference.results import image_ids
 
-__all__ = ["Index", "Written", "index_records", "write_coco"]
+__all__ = ["Index", "Written", "coco_annotation", "index_records", "write_coco"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,14 +106,21 @@ def write_coco(
                 separator = ",\n" if number > 1 else "\n"
                 entry = {"image_id": image_id, "file_name": name, **found}
                 entries.write(separator + json.dumps(entry))
-                whole.write(separator + json.dumps(_annotation(number, image_id, found)))
+                whole.write(separator + json.dumps(coco_annotation(number, image_id, found)))
         entries.write("\n]\n")
         whole.write('\n],\n"images": [\n' + ",\n".join(images))
         whole.write('\n],\n"categories": ' + json.dumps(list(categories)) + "}\n")
     return Written(document, results, len(images), number)
 
 
-def _annotation(number: int, image_id: int, found: dict[str, Any]) -> dict[str, Any]:
+def coco_annotation(number: int, image_id: int, found: dict[str, Any]) -> dict[str, Any]:
+    """An entry of COCO results as an annotation of a COCO data set, with its score.
+
+    Args:
+        number: of the annotation, from 1.
+        image_id: of its image.
+        found: the entry.
+    """
     if "segmentation" in found:
         area = float(coco_mask.area(found["segmentation"]))
     else:

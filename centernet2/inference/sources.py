@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from centernet2.errors import UserError
+from centernet2.inference.excerpt import WHOLE, Excerpt
 from centernet2.inference.inputs import VIDEO_SUFFIXES, find_images, read_image
 from centernet2.inference.pixels import InMemoryImage, rgb_pixels
 from centernet2.inference.video import VideoReader
@@ -32,7 +33,8 @@ class Source:
 
     Attributes:
         path: its file, or the video it is a frame of; None: it was in memory.
-        frame: number of the video's frame, from 0; None: it is no frame of a video.
+        frame: number of the video's frame, from 0, damaged ones counted; None: it is no frame of a
+            video.
         time: when that frame is shown, in seconds.
         pixels: ``(H, W, 3)`` uint8, RGB; None for an image file, which can be read again.
     """
@@ -56,7 +58,12 @@ class Source:
 
 
 def read_sources(
-    images: Images, channel_order: str, *, videos: bool, skip_broken: bool
+    images: Images,
+    channel_order: str,
+    *,
+    videos: bool,
+    skip_broken: bool,
+    excerpt: Excerpt = WHOLE,
 ) -> Iterator[tuple[Source, npt.NDArray[np.uint8]]]:
     """Read images one after another; nothing is read before it is asked for.
 
@@ -67,6 +74,7 @@ def read_sources(
         channel_order: of arrays and tensors, "RGB" or "BGR".
         videos: whether a path may be that of a video, which gives its frames.
         skip_broken: log a warning for what cannot be read and go on.
+        excerpt: which frames of videos are taken.
 
     Yields:
         Where each image came from, and its pixels, ``(H, W, 3)`` uint8, RGB.
@@ -75,7 +83,7 @@ def read_sources(
         UserError: something cannot be read, unless ``skip_broken``; or is no image at all.
     """
     if isinstance(images, (str, os.PathLike)):
-        yield from _read_name(os.fspath(images), videos, skip_broken)
+        yield from _read_name(os.fspath(images), videos, skip_broken, excerpt)
     elif isinstance(images, Image.Image) or (
         isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim != 4
     ):
@@ -83,7 +91,9 @@ def read_sources(
         yield Source(pixels=pixels), pixels
     elif isinstance(images, Iterable) and not isinstance(images, (bytes, bytearray, Mapping)):
         for item in images:
-            yield from read_sources(item, channel_order, videos=videos, skip_broken=skip_broken)
+            yield from read_sources(
+                item, channel_order, videos=videos, skip_broken=skip_broken, excerpt=excerpt
+            )
     else:
         raise UserError(
             f"{type(images).__name__} is no image: give a path, a Pillow image, a NumPy array, a "
@@ -92,11 +102,11 @@ def read_sources(
 
 
 def _read_name(
-    name: str, videos: bool, skip_broken: bool
+    name: str, videos: bool, skip_broken: bool, excerpt: Excerpt
 ) -> Iterator[tuple[Source, npt.NDArray[np.uint8]]]:
     path = Path(name).expanduser()
     if videos and path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-        yield from _read_video(path)
+        yield from _read_video(path, excerpt)
         return
     found = find_images([name])
     for problem in found.problems:
@@ -111,10 +121,10 @@ def _read_name(
             yield Source(image), pixels
 
 
-def _read_video(path: Path) -> Iterator[tuple[Source, npt.NDArray[np.uint8]]]:
-    with VideoReader(path) as reader:
-        for number, frame in enumerate(reader):
-            yield Source(path, number, float(frame.time), frame.image), frame.image
+def _read_video(path: Path, excerpt: Excerpt) -> Iterator[tuple[Source, npt.NDArray[np.uint8]]]:
+    with VideoReader(path, excerpt) as reader:
+        for frame in reader:
+            yield Source(path, frame.number, float(frame.time), frame.image), frame.image
         if reader.skipped:
             logger.warning("%s: %d damaged frames were left out", path, reader.skipped)
 

@@ -6,19 +6,21 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
+import numpy.typing as npt
+from detectron2.structures import Instances
 
 from centernet2.errors import UserError
 from centernet2.inference.batches import batched
 from centernet2.inference.colors import ObjectColors
 from centernet2.inference.drawing import draw_predictions
 from centernet2.inference.excerpt import WHOLE, Excerpt
-from centernet2.inference.predictor import Predictor
 from centernet2.inference.progress import Meter
 from centernet2.inference.sinks import NOTHING, Sinks
 from centernet2.inference.tracking import Tracker
@@ -26,7 +28,18 @@ from centernet2.inference.trails import TrailDrawer
 from centernet2.inference.video import Frame, VideoReader
 from centernet2.inference.video_writer import VideoWriter
 
-__all__ = ["detect_camera", "detect_video", "video_path"]
+__all__ = ["Finder", "detect_camera", "detect_video", "video_path"]
+
+
+class Finder(Protocol):
+    """What :class:`~centernet2.inference.predictor.Predictor` does for a video."""
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """Name of each class."""
+
+    def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
+        """The objects on ``(H, W, 3)`` uint8 BGR images."""
 
 
 def video_path(source: Path, output: Path) -> Path:
@@ -51,7 +64,7 @@ def video_path(source: Path, output: Path) -> Path:
 
 
 def detect_video(
-    predictor: Predictor,
+    predictor: Finder,
     source: Path,
     output: Path | None = None,
     sinks: Sinks = NOTHING,
@@ -91,7 +104,7 @@ def detect_video(
 
 
 def detect_camera(
-    predictor: Predictor,
+    predictor: Finder,
     index: int,
     output: Path | None = None,
     sinks: Sinks = NOTHING,
@@ -147,7 +160,7 @@ def _camera(index: int) -> Generator[Frame, None, None]:
 
 
 def _detect(
-    predictor: Predictor,
+    predictor: Finder,
     frames: Iterable[Frame],
     name: str,
     writer: VideoWriter | None,

@@ -16,9 +16,15 @@ from av.video.reformatter import Colorspace
 from centernet2.errors import UserError
 from centernet2.inference.excerpt import WHOLE, Excerpt
 
-__all__ = ["DEFAULT_RATE", "Frame", "VideoReader", "start_time"]
+__all__ = ["DEFAULT_RATE", "Frame", "VideoReader", "open_container", "start_time"]
 
 DEFAULT_RATE = Fraction(25)
+# Lists of other files and addresses, devices, programs in FFmpeg's own language: a file of any name
+# may hold one, and would have FFmpeg open what it says
+_NO_VIDEOS = frozenset(
+    ["concat", "concatf", "dash", "hls", "image2", "image2pipe", "imf", "webm_dash_manifest"]
+    + ["rtp", "rtsp", "sdp", "alsa", "fbdev", "kmsgrab", "lavfi", "video4linux2,v4l2", "x11grab"]
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +70,7 @@ class VideoReader:
         self.excerpt = excerpt
         self.skipped = 0
         try:
-            self._container = av.open(str(path))
+            self._container = open_container(path)
         except (OSError, av.error.FFmpegError) as error:
             raise UserError(f"{path}: cannot be read as a video ({error.strerror})") from error
         if not self._container.streams.video:
@@ -88,6 +94,11 @@ class VideoReader:
     def time_base(self) -> Fraction:
         """Seconds that the file's times are multiples of."""
         return self._stream.time_base or 1 / self.rate
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of a frame in pixels, before it is turned upright."""
+        return self._stream.height, self._stream.width
 
     @property
     def is_bt709(self) -> bool:
@@ -238,6 +249,19 @@ class VideoReader:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def open_container(path: Path) -> av.container.InputContainer:
+    """Open a file of film or sound; one that only names others is no such file.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        FFmpegError: it cannot be read as one; or an ``OSError``.
+    """
+    formats = ",".join(sorted(av.formats_available - _NO_VIDEOS))
+    return av.open(str(path), options={"format_whitelist": formats})
 
 
 def start_time(container: av.container.InputContainer) -> Fraction:

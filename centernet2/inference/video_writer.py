@@ -16,7 +16,7 @@ import numpy.typing as npt
 from av.video.reformatter import Colorspace
 
 from centernet2.errors import UserError
-from centernet2.inference.video import DEFAULT_RATE, Frame, VideoReader, start_time
+from centernet2.inference.video import DEFAULT_RATE, Frame, VideoReader, open_container, start_time
 
 __all__ = ["VideoWriter"]
 
@@ -176,7 +176,7 @@ class _Sound:
     def __init__(
         self, source: Path, target: av.container.OutputContainer, offset: Fraction
     ) -> None:
-        self._source = av.open(str(source))
+        self._source = open_container(source)
         self._target = target
         self._start = start_time(self._source) + offset
         self._offset = offset

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from PIL import Image
 
 from centernet2.errors import UserError
+from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.sources import Source, read_sources
 
 Photo = Callable[..., Path]
@@ -87,5 +89,8 @@ def test_videos_give_their_frames_where_they_may(street_video: Path) -> None:
     assert (second.frame, second.time) == (1, pytest.approx(0.04))
     assert first.image() is pixels
     assert pixels.shape == (272, 640, 3)
+    excerpt = Excerpt(Fraction(2), Fraction(3), every=10)
+    part = read_sources(street_video, "RGB", videos=True, skip_broken=False, excerpt=excerpt)
+    assert [(s.frame, s.time) for s, _ in part] == [(50, 2.0), (60, 2.4), (70, 2.8)]
     with pytest.raises(UserError, match=r"a video, not an image: use stream\(\)"):
         read(street_video)

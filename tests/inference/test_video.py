@@ -369,6 +369,23 @@ def test_expected_number_of_frames(street_video: Path, tmp_path: Path) -> None:
             assert reader.expected_frames == pytest.approx(250, abs=1)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "ffconcat version 1.0\nfile clip.mkv\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.mkv\n#EXT-X-ENDLIST\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+        "m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n",
+    ],
+)
+def test_files_that_name_others_are_no_videos(content: str, tmp_path: Path) -> None:
+    write(tmp_path / "clip.mkv", frames([0, 0.1, 0.2]))
+    listed = tmp_path / "list.mp4"
+    listed.write_text(content)
+    with pytest.raises(UserError, match=r"list\.mp4: cannot be read as a video"):
+        VideoReader(listed)
+
+
 def test_unusable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.mp4").write_text("no video")
     with_sound(tmp_path / "both.mp4")
