@@ -71,6 +71,8 @@ def add_points_config(cfg: CN) -> None:
     c.CLIP_BOXES = False
     # Average with the maps of the mirrored image
     c.TEST_MIRROR = False
+    # Pairs of joints that a mirror exchanges; []: those of DATASETS.TRAIN
+    c.MIRROR_PAIRS = []
     # Soft-NMS with a single one of TEST_SCALES too
     c.NMS = False
     # Scores decay by exp(-iou^2 / NMS_SIGMA)

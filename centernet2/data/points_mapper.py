@@ -16,6 +16,7 @@ from centernet2.data.annotations import transform_annotations
 from centernet2.data.mapper import DetectionMapper
 from centernet2.data.points_augmentation import PointsCropTransform
 from centernet2.errors import UserError
+from centernet2.modeling.points.partners import joint_partners
 
 __all__ = ["PointsMapper"]
 
@@ -40,6 +41,7 @@ class PointsMapper(DetectionMapper):
         keep_crowds: bool = True,
         max_objects: int = 128,
         num_joints: int = 0,
+        partners: Sequence[int] = (),
         **options: Any,
     ) -> None:
         """
@@ -48,27 +50,32 @@ class PointsMapper(DetectionMapper):
             keep_crowds: whether crowds are objects like any other.
             max_objects: objects of an image that are learnt, the first ones.
             num_joints: of a person; 0: no pose.
+            partners: of each joint the one that it becomes in a mirror.
             options: those of :class:`DetectionMapper`.
         """
         super().__init__(is_train, **options)
         self.keep_crowds, self.max_objects = keep_crowds, max_objects
-        self.num_joints = num_joints
+        self.num_joints, self.partners = num_joints, list(partners)
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """The arguments that a config stands for.
 
         Raises:
-            UserError: for a limit of no objects.
+            UserError: for a limit of no objects, and if it is unknown what a mirror does to joints.
         """
-        options = super().from_config(cfg, is_train)
+        boxes_alone = cfg.clone()
+        boxes_alone.defrost()
+        boxes_alone.MODEL.KEYPOINT_ON = False  # Detectron2 would ask every data set for its joints
+        options = super().from_config(boxes_alone, is_train)
         limit = cfg.MODEL.POINTS.MAX_OBJECTS
         if limit < 1:
             raise UserError(f"MODEL.POINTS.MAX_OBJECTS is {limit}; it must be 1 or more.")
         options["keep_crowds"] = cfg.INPUT.KEEP_CROWDS
         options["max_objects"] = limit
-        joints = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS if cfg.MODEL.KEYPOINT_ON else 0
-        options["num_joints"] = joints
+        if cfg.MODEL.KEYPOINT_ON:
+            options["num_joints"] = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+            options["partners"] = joint_partners(cfg) if cfg.INPUT.RANDOM_FLIP != "none" else ()
         return options
 
     def _transform_annotations(
@@ -110,7 +117,7 @@ class PointsMapper(DetectionMapper):
         points = joints[:, :, :2].reshape(-1, 2) - _HALF_PIXEL
         joints[:, :, :2] = transforms.apply_coords(points).reshape(-1, self.num_joints, 2)
         if sum(map(_mirrors, transforms.transforms)) % 2:
-            joints = joints[:, self.keypoint_hflip_indices]
+            joints = joints[:, self.partners]
         return joints.astype(np.float32)
 
 

@@ -78,10 +78,17 @@ def load_training_set(cfg: CfgNode) -> TrainingSet:
 
 def _load(cfg: CfgNode, name: str) -> list[dict[str, Any]]:
     keypoints = cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0
+    filter_empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
     try:
         records: list[dict[str, Any]] = get_detection_dataset_dicts(
-            [name], filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS, min_keypoints=keypoints
+            [name],
+            # Detectron2 takes images of crowds alone for empty
+            filter_empty=filter_empty and not cfg.INPUT.KEEP_CROWDS,
+            min_keypoints=keypoints,
         )
+        if filter_empty and cfg.INPUT.KEEP_CROWDS:
+            records = [r for r in records if r.get("annotations")]
+            assert records, "no image has an annotation"
     except FileNotFoundError as error:
         raise UserError(
             f"Data set '{name}': no file {error.filename}; put it there, or set the "

@@ -39,6 +39,8 @@ class Detections:
         scores: ``(N,)`` float32, 0 to 1.
         labels: ``(N,)`` int64: class of each, from 0.
         masks: ``(N, H, W)`` bool; None: the model has no masks.
+        keypoints: ``(N, J, 3)`` float32: x, y in pixels and score of each joint; None: the model
+            has no pose.
         image_size: height and width in pixels.
         class_names: name of each class of the model.
         category_ids: id of each class of the model in COCO results.
@@ -53,6 +55,7 @@ class Detections:
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
     source: Source
+    keypoints: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def from_instances(
@@ -65,12 +68,14 @@ class Detections:
         """From what a Detectron2 model returns, on the CPU.
 
         Args:
-            found: with ``pred_boxes``, ``scores``, ``pred_classes`` and optionally ``pred_masks``.
+            found: with ``pred_boxes``, ``scores``, ``pred_classes`` and optionally ``pred_masks``
+                and ``pred_keypoints``.
             class_names: name of each class.
             category_ids: id of each class in COCO results.
             source: of the image.
         """
         masks = found.pred_masks.numpy() if found.has("pred_masks") else None
+        keypoints = found.pred_keypoints.numpy() if found.has("pred_keypoints") else None
         return cls(
             found.pred_boxes.tensor.numpy(),
             found.scores.numpy(),
@@ -80,6 +85,7 @@ class Detections:
             tuple(class_names),
             tuple(category_ids),
             source,
+            keypoints,
         )
 
     @property
@@ -107,12 +113,14 @@ class Detections:
     def __getitem__(self, index: Any) -> Detections:
         rows = np.atleast_1d(np.arange(len(self))[index])
         masks = self.masks[rows] if self.masks is not None else None
+        keypoints = self.keypoints[rows] if self.keypoints is not None else None
         return dataclasses.replace(
             self,
             boxes=self.boxes[rows],
             scores=self.scores[rows],
             labels=self.labels[rows],
             masks=masks,
+            keypoints=keypoints,
         )
 
     def __repr__(self) -> str:
@@ -125,7 +133,7 @@ class Detections:
         return f"<Detections{where} ({width}x{height}): {found}>"
 
     def plot(self, masks: bool = True) -> Image.Image:
-        """Draw boxes, masks, names and scores on the image.
+        """Draw boxes, masks, joints, names and scores on the image.
 
         Args:
             masks: whether to draw them, if there are any.
@@ -169,7 +177,8 @@ class Detections:
 
         Returns:
             For each ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels),
-            ``score`` and, with masks, ``segmentation`` (RLE); all as JSON takes them.
+            ``score`` and, with masks, ``segmentation`` (RLE), with joints ``keypoints`` (x, y,
+            score, x, ...); all as JSON takes them.
         """
         if image_id is None:
             image_id = self.source.frame
@@ -181,8 +190,8 @@ class Detections:
         """The detections as Detectron2's type, on the CPU.
 
         Returns:
-            With ``pred_boxes``, ``scores``, ``pred_classes`` and, with masks, ``pred_masks``; they
-            share memory with this object.
+            With ``pred_boxes``, ``scores``, ``pred_classes`` and, where there are any,
+            ``pred_masks`` and ``pred_keypoints``; they share memory with this object.
         """
         found = Instances(self.image_size)
         found.pred_boxes = Boxes(torch.from_numpy(self.boxes))
@@ -190,6 +199,8 @@ class Detections:
         found.pred_classes = torch.from_numpy(self.labels)
         if self.masks is not None:
             found.pred_masks = torch.from_numpy(self.masks)
+        if self.keypoints is not None:
+            found.pred_keypoints = torch.from_numpy(self.keypoints)
         return found
 
     def to_supervision(self) -> supervision.Detections:

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 
 from centernet2.inference.colors import Color, color_of
 from centernet2.inference.plates import fit_plate, paste, place_plates
+from centernet2.inference.skeleton import draw_skeleton
 from centernet2.inference.tiles import PAPER, tile
 
 __all__ = ["draw_comparison", "draw_instances", "draw_predictions", "tile"]
@@ -38,6 +39,7 @@ def draw_instances(
     masks: npt.NDArray[np.bool_] | None,
     labels: Sequence[str],
     colors: Sequence[Color],
+    joints: npt.NDArray[np.floating] | None = None,
 ) -> Picture:
     """Draw objects on a copy of an image.
 
@@ -48,17 +50,21 @@ def draw_instances(
         labels: N texts, "" for none. The first ones get the best places; in a crowd, one that
             could only be put over others is left out (the box has its colour still).
         colors: N ``(red, green, blue)``, 0-255.
+        joints: ``(N, J, 3)`` of x, y in pixels and score, or None.
 
     Returns:
         ``(H, W, 3)`` uint8, RGB.
 
     Raises:
-        ValueError: the number of boxes, masks, labels and colours differ.
+        ValueError: the number of boxes, masks, labels, colours and joints differ.
     """
     boxes = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    counts = {len(boxes), len(labels), len(colors), len(boxes) if masks is None else len(masks)}
+    optional = [len(part) for part in (masks, joints) if part is not None]
+    counts = {len(boxes), len(labels), len(colors), *optional}
     if len(counts) != 1:
-        raise ValueError(f"boxes, masks, labels and colors differ in number: {sorted(counts)}")
+        raise ValueError(
+            f"boxes, masks, labels, colors and joints differ in number: {sorted(counts)}"
+        )
     height, width = image.shape[:2]
     canvas = np.array(image, dtype=np.uint8, order="C")
     line = line_width(height, width)
@@ -71,6 +77,8 @@ def draw_instances(
             _fill_mask(canvas, masks[i], colors[i], line)
     for i in order:
         _draw_box(canvas, boxes[i], colors[i], line)
+        if joints is not None:
+            draw_skeleton(canvas, joints[i], colors[i], line)
 
     size = font_size(height, width)
     fitted = (fit_plate(text, size, c, (height, width)) for text, c in zip(labels, colors))
@@ -116,8 +124,8 @@ def draw_predictions(
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
         predictions: on the CPU, with ``pred_boxes``, ``pred_classes`` and optionally ``scores``,
-            ``pred_masks`` and ``track_ids`` (-1: none); or with ``gt_boxes``, ``gt_classes`` and
-            optionally ``gt_masks`` (as
+            ``pred_masks``, ``pred_keypoints`` and ``track_ids`` (-1: none); or with ``gt_boxes``,
+            ``gt_classes`` and optionally ``gt_masks`` and ``gt_keypoints`` (as
             :func:`detectron2.data.detection_utils.annotations_to_instances` makes them with
             ``mask_format="bitmask"``).
         names: name of each class; those beyond its end are called "class 3".
@@ -143,8 +151,12 @@ def draw_predictions(
         masks = torch.as_tensor(getattr(masks, "tensor", masks)).bool().numpy()
     if numbers is None:
         numbers = list(range(len(classes))) if len(names) == 1 else classes
+    joints = None
+    if predictions.has(f"{kind}_keypoints"):
+        joints = predictions.get(f"{kind}_keypoints")
+        joints = torch.as_tensor(getattr(joints, "tensor", joints)).numpy()
     boxes = predictions.get(f"{kind}_boxes").tensor.numpy()
-    return draw_instances(image, boxes, masks, texts, [color_of(n) for n in numbers])
+    return draw_instances(image, boxes, masks, texts, [color_of(n) for n in numbers], joints)
 
 
 def draw_comparison(

@@ -176,7 +176,7 @@ def enlarged(image: Picture, predictions: Instances) -> tuple[Picture, Instances
 
     Args:
         image: ``(H, W, 3)`` uint8, RGB.
-        predictions: with ``pred_boxes`` and optionally ``pred_masks``.
+        predictions: with ``pred_boxes`` and optionally ``pred_masks`` and ``pred_keypoints``.
 
     Returns:
         Both as they are from 320 pixels on; else a whole number of times as large.
@@ -192,5 +192,8 @@ def enlarged(image: Picture, predictions: Instances) -> tuple[Picture, Instances
     if predictions.has("pred_masks"):
         masks = torch.as_tensor(predictions.pred_masks)
         large.pred_masks = masks.repeat_interleave(times, 1).repeat_interleave(times, 2)
+    if predictions.has("pred_keypoints"):
+        joints = predictions.pred_keypoints
+        large.pred_keypoints = torch.cat([joints[..., :2] * times, joints[..., 2:]], dim=2)
     picture = cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC)
     return picture.astype(np.uint8, copy=False), large

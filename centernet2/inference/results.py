@@ -56,9 +56,14 @@ def coco_results(
 
     Returns:
         For each detection ``image_id``, ``category_id``, ``bbox`` (x, y, width, height in pixels),
-        ``score`` and, with masks, ``segmentation`` (RLE); with ``track_ids`` also ``track_id``
+        ``score`` and, with masks, ``segmentation`` (RLE), with joints ``keypoints`` (x, y, score,
+        x, ...; whole coordinates are middles of pixels); with ``track_ids`` also ``track_id``
         where it is not -1.
     """
+    if predictions.has("pred_keypoints"):
+        # Detectron2 shifts them in place, by the half pixel that COCO's differ by
+        predictions = Instances(predictions.image_size, **predictions.get_fields())
+        predictions.pred_keypoints = predictions.pred_keypoints.clone()
     entries: list[dict[str, Any]] = instances_to_coco_json(predictions, image_id)
     for entry in entries:
         entry["category_id"] = categories[entry["category_id"]]

@@ -74,7 +74,7 @@ def register_builtin(root: str | None = None) -> None:
 
 
 def _register_coco_mini(folder: str, split: str) -> None:
-    """A few images of COCO 2017, labelled in COCO's and in LVIS's way."""
+    """A few images of COCO 2017, labelled in COCO's and in LVIS's way, and people's joints."""
     classes = MetadataCatalog.get("coco_2017_train").thing_classes
     annotations = os.path.join(folder, "annotations")
     register_coco_format(
@@ -83,6 +83,16 @@ def _register_coco_mini(folder: str, split: str) -> None:
         os.path.join(folder, f"{split}2017"),
         list(classes),
     )
+    name = f"coco_mini_keypoints_{split}"
+    register_coco_format(
+        name,
+        os.path.join(annotations, f"person_keypoints_{split}2017.json"),
+        os.path.join(folder, f"{split}2017"),
+        ["person"],
+    )
+    people = MetadataCatalog.get("keypoints_coco_2017_train")
+    keys = ("keypoint_names", "keypoint_flip_map", "keypoint_connection_rules")
+    MetadataCatalog.get(name).set(**{key: people.get(key) for key in keys})
     register_lvis_format(
         f"coco_mini_lvis_{split}",
         os.path.join(annotations, f"lvis_style_{split}.json"),

@@ -10,6 +10,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import load_coco_json
 
 from centernet2.data.datasets.checked import load_checked
+from centernet2.data.datasets.keypoints import read_keypoint_metadata
 from centernet2.errors import UserError
 
 __all__ = ["datasets_root", "register_coco_format", "require_file"]
@@ -32,7 +33,7 @@ def register_coco_format(
     Args:
         name: to register.
         json_file: annotation file; read when the data set is first used, which sets
-            ``thing_classes`` in the metadata.
+            ``thing_classes`` in the metadata, and what is known of keypoints.
         image_root: folder of the images.
         thing_classes: names by id, where they are known before the file is read.
         prepare: called before the file is read, to make it.
@@ -44,7 +45,11 @@ def register_coco_format(
         if prepare is not None:
             prepare()
         require_file(name, json_file)
-        return load_checked(name, json_file, lambda: load_coco_json(json_file, image_root, name))
+        records = load_checked(name, json_file, lambda: load_coco_json(json_file, image_root, name))
+        with_keypoints = any("keypoints" in a for r in records for a in r["annotations"])
+        if with_keypoints and MetadataCatalog.get(name).get("keypoint_names") is None:
+            MetadataCatalog.get(name).set(**read_keypoint_metadata(json_file))
+        return records
 
     DatasetCatalog.register(name, load)
     metadata = MetadataCatalog.get(name)

@@ -7,8 +7,6 @@ from typing import Any
 
 import torch
 from detectron2.config import configurable
-from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import create_keypoint_hflip_indices
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
 from torch import nn
@@ -22,6 +20,7 @@ from .inference import InferenceSettings, detect
 from .joints import JointSettings
 from .losses import LossSettings, point_losses
 from .maps import PointMaps
+from .partners import joint_partners
 from .targets import STRIDE, TargetSettings, make_targets
 
 __all__ = ["ObjectsAsPoints"]
@@ -214,7 +213,7 @@ def _inference_settings(cfg: Any) -> InferenceSettings:
         fixed_size=c.TEST_FIXED_SIZE,
         top_k=c.TOP_K,
         joints=JointSettings(c.JOINT_MATCH, c.JOINT_THRESH),
-        partners=_partners(cfg) if c.TEST_MIRROR else (),
+        partners=joint_partners(cfg) if c.TEST_MIRROR and cfg.MODEL.KEYPOINT_ON else (),
         always_nms=c.NMS,
         nms=SoftNMSSettings(
             sigma=c.NMS_SIGMA,
@@ -224,27 +223,6 @@ def _inference_settings(cfg: Any) -> InferenceSettings:
         ),
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
     )
-
-
-def _partners(cfg: Any) -> tuple[int, ...]:
-    """Of each joint the one that it becomes in a mirror."""
-    number = _num_joints(cfg)
-    if not number:
-        return ()
-    names = list(cfg.DATASETS.TRAIN)
-    known = [name for name in names if MetadataCatalog.get(name).get("keypoint_flip_map")]
-    if not known or known != names:
-        raise UserError(
-            "MODEL.POINTS.TEST_MIRROR needs to know which joints are left and right of each other: "
-            f"no 'keypoint_flip_map' is registered for DATASETS.TRAIN {names}."
-        )
-    partners = tuple(create_keypoint_hflip_indices(names))
-    if len(partners) != number:
-        raise UserError(
-            f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {number}, but {names} has {len(partners)} "
-            f"keypoints: set it to {len(partners)}."
-        )
-    return partners
 
 
 def _joints(instances: Instances, number: int) -> torch.Tensor:
