@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
+
+from ..peaks import best_peaks, values_at
 
 __all__ = ["decode"]
 
@@ -26,13 +27,9 @@ def decode(
         Boxes ``(B, K, 4)`` XYXY in pixels, not clipped; scores ``(B, K)``, best first; classes
         ``(B, K)`` int64.
     """
-    height, width = scores.shape[-2:]
-    peaks = scores * (F.max_pool2d(scores, 3, stride=1, padding=1) == scores)
-    found, index = peaks.flatten(1).topk(min(top_k, peaks[0].numel()), dim=1)
-    classes = torch.div(index, height * width, rounding_mode="floor")
-    cell = index - classes * (height * width)
+    found, classes, cell = best_peaks(scores, top_k)
+    width = scores.shape[3]
     y = torch.div(cell, width, rounding_mode="floor")
     point = torch.stack([cell - y * width, y], dim=2) * stride
-    sides = distances.flatten(2).gather(2, cell[:, None].expand(-1, 4, -1)).transpose(1, 2)
-    boxes = torch.cat([point - sides[..., :2], point + sides[..., 2:]], dim=2)
-    return boxes, found, classes
+    sides = values_at(distances, cell)
+    return torch.cat([point - sides[..., :2], point + sides[..., 2:]], dim=2), found, classes

@@ -123,9 +123,11 @@ class MobileCenterNet(nn.Module):
         results: list[dict[str, Instances]] = [{}] * len(images)
         for side, places in groups.items():
             batch = torch.stack([_in_the_middle(images[place], side) for place in places])
-            for place, *found in zip(places, *decode(*self.maps(batch), self.max_detections)):
+            found = decode(*self.maps(batch), self.max_detections)
+            for place, boxes, scores, classes in zip(places, *found):
+                image, given = images[place], batched_inputs[place]
                 results[place] = {
-                    "instances": _instances(*found, images[place], side, batched_inputs[place])
+                    "instances": _instances(boxes, scores, classes, image, side, given)
                 }
         return results
 
