@@ -5,26 +5,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import sys
 from collections.abc import Sequence
-from fractions import Fraction
 from pathlib import Path
 
 from centernet2.cli.arguments import positive, probability
 from centernet2.cli.ending import exit_status, warn_of
+from centernet2.cli.video_options import (
+    add_video_options,
+    chosen_excerpt,
+    chosen_tracker,
+    least_score,
+)
 from centernet2.errors import UserError
 from centernet2.inference.detector import load_predictor
-from centernet2.inference.excerpt import WHOLE, Excerpt, seconds_of
 from centernet2.inference.images import detect_images, image_jobs
 from centernet2.inference.inputs import find_images
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.results import ResultsWriter
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_camera, detect_video
-from centernet2.inference.tracking import LOWEST_SCORE, Tracker
 from centernet2.inference.window import Window
 from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+
+_VIDEOS, _STREAMS = "--video-input", "--video-input and --webcam"
 
 
 def get_parser() -> argparse.ArgumentParser:
@@ -71,30 +75,7 @@ def get_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images given to the model at a time (default: 1 on the CPU, 8 on a GPU)",
     )
-    parser.add_argument(
-        "--track",
-        action="store_true",
-        help="of videos and cameras: follow objects, count them, draw their ids and ways",
-    )
-    parser.add_argument(
-        "--count-line",
-        type=line,
-        metavar="X0,Y0,X1,Y1",
-        help="with --track: count the objects that cross this line (pixels)",
-    )
-    video = parser.add_argument_group("of --video-input")
-    video.add_argument(
-        "--start",
-        type=moment,
-        metavar="TIME",
-        help="leave out what comes before; seconds or h:mm:ss",
-    )
-    video.add_argument(
-        "--end", type=moment, metavar="TIME", help="leave out what comes from then on"
-    )
-    video.add_argument(
-        "--every", type=positive, metavar="N", help="take the first frame, then every N-th"
-    )
+    add_video_options(parser, _VIDEOS, _STREAMS)
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -103,25 +84,6 @@ def get_parser() -> argparse.ArgumentParser:
         help="changes to the configuration, such as MODEL.WEIGHTS model.pth MODEL.DEVICE cpu",
     )
     return parser
-
-
-def moment(text: str) -> Fraction:
-    """A time, for options."""
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def line(text: str) -> tuple[float, float, float, float]:
-    """Two points, for options."""
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(
-            f"{text} is no line: give four numbers x0,y0,x1,y1"
-        ) from error
-    return x0, y0, x1, y1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,7 +126,9 @@ def run(args: argparse.Namespace) -> list[str]:
                 raise UserError("; ".join(problems))
         elif args.video_input is not None and not args.video_input.is_file():
             raise UserError(f"--video-input {args.video_input}: no such file")
-        excerpt, tracker = chosen_excerpt(args), chosen_tracker(args)
+        threshold = args.confidence_threshold
+        excerpt = chosen_excerpt(args, args.video_input is not None, _VIDEOS)
+        tracker = chosen_tracker(args, threshold, args.input is None, _STREAMS)
         predictor = build_predictor(args)
         results = None
         if args.save_json is not None:
@@ -188,29 +152,9 @@ def run(args: argparse.Namespace) -> list[str]:
         return problems
 
 
-def chosen_excerpt(args: argparse.Namespace) -> Excerpt:
-    """The frames that --start, --end and --every choose; refuses them where there is no video."""
-    chosen = {"start": args.start, "end": args.end, "every": args.every}
-    given = {name: value for name, value in chosen.items() if value is not None}
-    if given and args.video_input is None:
-        raise UserError(f"--{next(iter(given))} is for --video-input: leave it out")
-    return dataclasses.replace(WHOLE, **given)
-
-
-def chosen_tracker(args: argparse.Namespace) -> Tracker | None:
-    """What follows objects, if --track asks for it."""
-    if args.track and args.input is not None:
-        raise UserError("--track is for --video-input and --webcam: leave it out")
-    if args.count_line is not None and not args.track:
-        raise UserError("--count-line needs --track: add it")
-    return Tracker(args.confidence_threshold, args.count_line) if args.track else None
-
-
 def build_predictor(args: argparse.Namespace) -> Predictor:
     """Load the model that the options name."""
-    threshold = args.confidence_threshold
-    if args.track:
-        threshold = min(threshold, LOWEST_SCORE)
+    threshold = least_score(args, args.confidence_threshold)
     return load_predictor(args.config_file or args.model, score_thresh=threshold, opts=args.opts)
 
 

@@ -12,8 +12,15 @@ import centernet2.data
 import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
 from centernet2.cli.arguments import new_parser, positive, probability
 from centernet2.cli.ending import exit_status, warn_of
+from centernet2.cli.video_options import (
+    add_video_options,
+    chosen_excerpt,
+    chosen_tracker,
+    least_score,
+)
 from centernet2.errors import UserError
 from centernet2.inference.detector import load_predictor
+from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.folder_run import FolderRun
 from centernet2.inference.images import detect_images, image_jobs
 from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, located
@@ -23,6 +30,7 @@ from centernet2.inference.results import ResultsWriter
 from centernet2.inference.shards import Shard
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_video, video_path
+from centernet2.inference.tracking import Tracker
 from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
 
 __all__ = ["build_parser", "run"]
@@ -34,8 +42,9 @@ examples:
   a model of your own: a training run's folder, or a config and its weights
     centernet2 predict photos/ --model output/mine
     centernet2 predict photos/ --model configs/CenterNet2_R50_1x.yaml --weights model_final.pth
-  a video:
+  a video; half a minute of it, objects followed and counted:
     centernet2 predict street.mp4 --output out/
+    centernet2 predict street.mp4 --start 1:30 --end 2:00 --track --output out/
   a large folder, results only; the same command goes on after an interruption:
     centernet2 predict archive/ --recursive --no-drawings --output out/ --resume
   the same on 8 GPUs (with --nnodes 2 ... on two machines that share the disk):
@@ -52,6 +61,7 @@ exit status: 0 done, 1 some input could not be used (each is named; the others a
 2 nothing could be done, 130 / 143 stopped by Ctrl-C / SIGTERM.
 """
 _FEW = 20  # images that get a printed line each
+_VIDEOS = "videos"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -104,6 +114,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="N",
         help="images given to the model at a time (default: 1 on the CPU, 8 on a GPU)",
     )
+    add_video_options(parser, _VIDEOS, _VIDEOS)
     parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
@@ -138,8 +149,14 @@ def _predict(args: argparse.Namespace) -> int:
     problems = list(found.problems)
     if not images and not videos:
         raise UserError("; ".join(problems) or f"all images are drawings in {args.output}")
-    device = shard.device(args.device)
-    predictor = load_predictor(args.model, args.weights, device, args.score_thresh, args.opts)
+    excerpt = chosen_excerpt(args, bool(videos), _VIDEOS)
+    trackers = [
+        chosen_tracker(args, args.score_thresh, not images, f"{_VIDEOS} without images beside them")
+        for _ in range(max(1, len(videos)))
+    ]
+    targets = _video_targets(videos, args.output, bool(images))
+    device, least = shard.device(args.device), least_score(args, args.score_thresh)
+    predictor = load_predictor(args.model, args.weights, device, least, args.opts)
     batch_size = args.batch_size or predictor.usual_batch_size
     if args.output.suffix.lower() in IMAGE_SUFFIXES and not args.output.is_dir():
         if videos:
@@ -147,8 +164,8 @@ def _predict(args: argparse.Namespace) -> int:
         problems += detect_images(predictor, image_jobs(images, args.output), batch_size=batch_size)
     elif images:
         problems += _predict_folder(predictor, images, batch_size, args, shard)
-    for video in shard.part(videos):
-        problems += _predict_video(predictor, video, batch_size, args)
+    for work in shard.part(list(zip(videos, targets, trackers))):
+        problems += _predict_video(predictor, *work, excerpt, batch_size, not args.no_drawings)
     warn_of(problems)
     # torchrun ends all processes when one fails
     return 1 if problems and shard.alone else 0
@@ -188,12 +205,35 @@ def _predict_folder(
     return problems
 
 
+def _video_targets(videos: Sequence[Path], output: Path, images: bool) -> list[Path]:
+    """The files for the drawings of videos; their results have the same names, but ``.json``."""
+    targets = [video_path(video, output) for video in videos]
+    taken = {output / "detections", output / "results"} if images else set()
+    for video, target in zip(videos, targets):
+        if target.with_suffix("") in taken:
+            raise UserError(
+                f"{video}: its results would overwrite others in {target.parent}; predict it by "
+                "itself, with another --output"
+            )
+        taken.add(target.with_suffix(""))
+    return targets
+
+
 def _predict_video(
-    predictor: Predictor, video: Path, batch_size: int, args: argparse.Namespace
+    predictor: Predictor,
+    video: Path,
+    target: Path,
+    tracker: Tracker | None,
+    excerpt: Excerpt,
+    batch_size: int,
+    drawings: bool,
 ) -> list[str]:
-    target = video_path(video, args.output)
-    drawn = None if args.no_drawings else target
+    drawn = target if drawings else None
     with ResultsWriter(target.with_suffix(".json"), predictor.category_ids) as results:
-        problems = detect_video(predictor, video, drawn, Sinks(results), batch_size)
-    print(f"{video}: {target.with_suffix('.json')}" + (f", {drawn}" if drawn else ""))
+        problems = detect_video(
+            predictor, video, drawn, Sinks(results), batch_size, excerpt, tracker
+        )
+    if tracker is not None:
+        print(f"{video}: {tracker.summary(predictor.class_names)}")
+    print(f"{video}: {target.with_suffix('.json')}")
     return problems

@@ -21,7 +21,7 @@ from centernet2.inference.batches import batched
 from centernet2.inference.colors import ObjectColors
 from centernet2.inference.drawing import draw_predictions
 from centernet2.inference.excerpt import WHOLE, Excerpt
-from centernet2.inference.progress import Meter
+from centernet2.inference.progress import Meter, counted, rate_text
 from centernet2.inference.sinks import NOTHING, Sinks
 from centernet2.inference.tracking import Tracker
 from centernet2.inference.trails import TrailDrawer
@@ -71,6 +71,7 @@ def detect_video(
     batch_size: int = 1,
     excerpt: Excerpt = WHOLE,
     tracker: Tracker | None = None,
+    tell: bool = True,
 ) -> list[str]:
     """Detect the objects in a video file, with a progress bar.
 
@@ -82,6 +83,7 @@ def detect_video(
         batch_size: frames given to the model at a time.
         excerpt: which frames are looked at.
         tracker: gives the objects ids, which are drawn and written too.
+        tell: print a line at the end, with the throughput.
 
     Returns:
         One sentence for each thing that went wrong on the way.
@@ -96,6 +98,10 @@ def detect_video(
         writer = stack.enter_context(VideoWriter(target, reader)) if target is not None else None
         meter = stack.enter_context(Meter(reader.expected_frames, "frame"))
         _detect(predictor, reader, source.name, writer, sinks, batch_size, meter, tracker)
+    if tell:
+        rate = rate_text(meter.done, meter.seconds, "frame")
+        where = f" -> {target}" if target is not None else ""
+        print(", ".join(filter(None, [f"{source}: {counted(meter.done, 'frame')}", rate])) + where)
     if reader.skipped:
         problems.append(f"{source}: {reader.skipped} damaged frames were left out")
     if writer is not None and writer.sound_left_out is not None:

@@ -158,7 +158,9 @@ def draw_video(work: Work, look: Look, target: Path) -> list[str]:
     Returns:
         One sentence for each thing that went wrong on the way.
     """
-    problems = detect_video(_Replay(work, look), work.upload.path, target, excerpt=work.excerpt)
+    problems = detect_video(
+        _Replay(work, look), work.upload.path, target, excerpt=work.excerpt, tell=False
+    )
     return [
         problem.replace(str(path), path.name)
         for path in (work.upload.path, target)

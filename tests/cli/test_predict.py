@@ -2,22 +2,27 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
 from centernet2 import Detector
+from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.predictor import Predictor
-from centernet2.inference.video import VideoReader
+from centernet2.inference.video import Frame, VideoReader
+from centernet2.inference.video_writer import VideoWriter
 
 Run = Callable[..., tuple[int, str, str]]
 REPO = Path(__file__).resolve().parents[2]
@@ -244,12 +249,124 @@ def test_video_gives_a_video_and_results(
     run: Run, model: Path, tmp_path: Path, street_video: Path
 ) -> None:
     out = tmp_path / "out"
-    status, _, _ = run("predict", street_video, "--model", model, "--output", out, *QUICK)
+    part = ["--end", "2", "--output", out, *QUICK]
+    status, _, _ = run("predict", street_video, "--model", model, *part)
     assert status == 0
     with VideoReader(out / "bikes.mp4") as reader:
-        assert reader.expected_frames == 250
+        assert reader.expected_frames == 50
     entries = json.loads((out / "bikes.json").read_text())
-    assert {entry["image_id"] for entry in entries} == set(range(250))
+    assert {entry["image_id"] for entry in entries} == set(range(50))
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """Six frames of noise at uneven times, 0.9 s in all, 64x48."""
+    path = tmp_path / "clip.mkv"
+    noise = np.random.default_rng(0).integers(0, 256, (6, 48, 64, 3), dtype=np.uint8)
+    tenths = [0, 1, 2, 5, 6, 8]
+    with VideoWriter(path, rate=Fraction(10)) as writer:
+        for picture, at in zip(noise, tenths):
+            writer.write(Frame(picture, Fraction(at, 10), Fraction(1, 10)))
+    return path
+
+
+def test_part_of_a_video_keeps_its_times_and_numbers(
+    run: Run, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    options = ["--start", "0.1", "--end", "0:00.8", "--every", "2", "--output", out, *QUICK]
+    status, printed, said = run("predict", clip, "--model", model, *options)
+    assert (status, said) == (0, "")
+    assert f"{clip}: 2 frames" in printed
+    assert f" -> {out / 'clip.mp4'}\n" in printed
+    assert "frames/s" in printed or "s/frame" in printed
+    entries = json.loads((out / "clip.json").read_text())
+    assert {(e["image_id"], e["time"]) for e in entries} == {(1, 0.1), (3, 0.5)}
+    with VideoReader(out / "clip.mp4") as reader:
+        shown = [(frame.time, frame.duration) for frame in reader]
+    assert shown == [(0, Fraction(4, 10)), (Fraction(4, 10), Fraction(2, 10))]
+
+
+def test_objects_of_each_video_are_followed_by_themselves(
+    run: Run, model: Path, clip: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("trackers")
+    other = clip.with_name("other.mkv")
+    other.write_bytes(clip.read_bytes())
+    out = tmp_path / "out"
+    follow = ["--track", "--count-line", "0,24,64,24", "--no-drawings", "--output", out, *QUICK]
+    status, printed, _ = run("predict", clip, other, "--model", model, *follow)
+    assert status == 0
+    told = [line for line in printed.splitlines() if "distinct objects" in line]
+    assert [line.partition(": ")[0] for line in told] == [str(clip), str(other)]
+    assert told[0].partition(": ")[2] == told[1].partition(": ")[2]
+    assert "line crossed: " in told[0]
+    followed = [json.loads((out / f"{name}.json").read_text()) for name in ("clip", "other")]
+    ids = [[entry.get("track_id") for entry in entries] for entries in followed]
+    assert ids[0] == ids[1]
+    assert any(ids[0])
+    assert not list(out.glob("*.mp4"))
+
+
+def phone_video(source: Path, path: Path, seconds: int) -> list[Fraction]:
+    """A real street as a phone records it: turned by the file, at uneven times, with a tone.
+
+    Returns:
+        The times of its frames, in seconds.
+    """
+    with VideoReader(source, Excerpt(Fraction(4), Fraction(4 + seconds))) as reader:
+        pictures = [frame.image for frame in reader]
+    ticks = [40 * number + 13 * (number % 3) for number in range(len(pictures))]
+    clock = Fraction(1, 1000)
+    with av.open(str(path), "w") as file:
+        film = file.add_stream("libx264", rate=25, options={"bf": "0", "g": "5"})
+        film.width, film.height, film.pix_fmt = 640, 272, "yuv420p"
+        film.codec_context.time_base = clock
+        film.set_display_rotation(90)
+        sound = file.add_stream("aac", rate=16000)
+        wave = 9000 * np.sin(np.arange(16000 * seconds) / 5)
+        heard = av.AudioFrame.from_ndarray(wave[None].astype(np.int16), "s16", "mono")
+        heard.sample_rate = 16000
+        tones = [*sound.encode(heard), *sound.encode(None)]
+        for tick, picture in zip(ticks, pictures):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = tick, clock
+            file.mux(film.encode(frame))
+        file.mux([*film.encode(None), *tones])
+    return [Fraction(tick, 1000) for tick in ticks]
+
+
+@pytest.mark.slow
+def test_a_damaged_video_of_a_phone_is_upright_in_time_and_heard(
+    run: Run, model: Path, street_video: Path, tmp_path: Path
+) -> None:
+    phone, out = tmp_path / "phone.mp4", tmp_path / "out"
+    times = phone_video(street_video, phone, seconds=2)
+    data = bytearray(phone.read_bytes())
+    middle = len(data) // 3
+    data[middle : middle + 4000] = bytes((7 * byte + 13) % 256 for byte in data[middle:][:4000])
+    phone.write_bytes(data)
+
+    fast = ["--batch-size", "4", "--output", out, *QUICK]
+    status, printed, said = run("predict", phone, "--model", model, *fast)
+    assert status == 1
+    match = re.fullmatch(rf"warning: {phone}: (\d+) damaged frames were left out\n", said)
+    assert match is not None, said
+    left = 50 - int(match[1])
+    assert 25 < left < 50
+    assert f"{phone}: {left} frames" in printed
+    with VideoReader(out / "phone.mp4") as reader:
+        shown = {frame.time for frame in reader}
+        assert reader.stored_size == (640, 272)  # upright
+    assert len(shown) == left
+    assert shown <= set(times)
+    entries = json.loads((out / "phone.json").read_text())
+    assert {round(1000 * entry["time"]) for entry in entries} <= {int(1000 * t) for t in times}
+    assert all(times[e["image_id"]] == Fraction(e["time"]).limit_denominator(1000) for e in entries)
+    assert max(e["bbox"][1] + e["bbox"][3] for e in entries) > 272
+    with av.open(str(out / "phone.mp4")) as file:
+        lasts = sum(packet.duration or 0 for packet in file.demux(audio=0))
+        assert lasts * file.streams.audio[0].time_base == pytest.approx(2, abs=0.15)
 
 
 def test_one_image_goes_to_a_file(run: Run, model: Path, photos: Path, tmp_path: Path) -> None:
@@ -279,6 +396,14 @@ def test_drawings_in_the_folder_are_no_images_to_look_at(
         (["{photos}", "--output", "drawn.png"], "5 images need a folder"),
         (["{photos}", "--output", "{photos}/0.png/x"], "cannot be written"),
         (["{photos}", "--opts", "MODEL.NO", "1"], "MODEL.NO"),
+        (["{photos}", "--every", "2"], "--every is for videos: leave it out"),
+        (["{photos}", "--track"], "--track is for videos without images beside them: leave it out"),
+        (["{photos}", "--count-line", "0,0,9,9"], "--count-line needs --track"),
+        (["{clip}", "--start", "5", "--end", "4"], "5 s and 4 s"),
+        (["{clip}", "--start", "5"], "holds nothing from 5 s on: it lasts 0.9 s"),
+        (["{clip}", "{twin}"], "/clip.mkv: its results would overwrite others in output/pred"),
+        (["{clip}", "{twin}", "--output", "all.mp4"], "its results would overwrite others in ."),
+        (["{clip}", "--output", "{clip}"], "would overwrite the video"),
     ],
 )
 def test_mistakes_are_one_sentence(
@@ -287,13 +412,17 @@ def test_mistakes_are_one_sentence(
     run: Run,
     model: Path,
     photos: Path,
+    clip: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    words = [argument.format(photos=photos) for argument in arguments]
+    twin = tmp_path / "other" / clip.name
+    twin.parent.mkdir()
+    twin.write_bytes(clip.read_bytes())
+    words = [argument.format(photos=photos, clip=clip, twin=twin) for argument in arguments]
     if "--model" not in words:
-        words[1:1] = ["--model", str(model)]
+        words[:0] = ["--model", str(model)]
     status, _, said = run("predict", *words)
     assert status == 2
     assert said.startswith("error: ")
