@@ -12,6 +12,7 @@ from detectron2.modeling.backbone import Backbone
 from centernet2.config import add_centernet_config
 from centernet2.errors import UserError
 from centernet2.modeling.backbones import Stride4FPN
+from centernet2.modeling.inference_form import to_inference_form
 
 MOBILENET = ["MODEL.BACKBONE.NAME", "build_mobilenetv2_stride4_fpn_backbone",
              "MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4a", "last"]]  # fmt: skip
@@ -137,6 +138,18 @@ def test_a_gradient_reaches_every_parameter_with_a_batch_of_one(separable):
     (model(torch.rand(1, 3, 64, 64))["p2"] ** 2).mean().backward()
     assert not [n for n, p in model.named_parameters() if p.grad is None]
     assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("separable", [False, True])
+def test_the_inference_form_gives_the_same_without_normalisations(separable, randomise):
+    model = build(*MOBILENET, "MODEL.STRIDE4_FPN.SEPARABLE_CONV", separable)
+    model = randomise(model.double()).eval()
+    image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        expected = model(image)["p2"]
+        found = to_inference_form(model)(image)["p2"]
+    torch.testing.assert_close(found, expected)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in model.modules())
 
 
 class Maps(Backbone):
