@@ -26,6 +26,7 @@ COMMANDS = {
     "export": "write a model as a file for other runtimes",
     "doctor": "find what is wrong with a data set",
     "benchmark": "time models against each other",
+    "chart": "draw accuracy against speed of models",
     "fetch": "get the weights of a model that are not part of this package",
     "info": "what is installed, which models are there, what a model is",
     "completion": "print a script that completes this command in the shell",

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+from centernet2.benchmarks.points import Point
+from centernet2.cli import chart
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+def test_models_are_measured_and_drawn_again(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    monkeypatch.setattr(
+        chart, "inference_step", lambda c, *_: built.append(c) or (lambda i: None, nn.Identity())
+    )
+    monkeypatch.setattr(chart.Trainer, "test", lambda cfg, model: {"bbox": {"AP": 61.5}})
+    config = Path(chart.__file__).parents[2] / "configs/small/CenterNet2_MobileNetV2_bccd.yaml"
+    points = tmp_path / "points.json"
+    words = ["chart", "people=pedestrian", "--untrained", config, "--json", points]
+    status, printed, _ = run(*words, "--repeat", "2", "--output", tmp_path / "a.png")
+    assert status == 0
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    assert "people" in printed and "61.5" in printed
+    assert [c.treatments for c in built] == [("fused",)] * 2
+    rows = json.loads(points.read_text())["points"]
+    assert [(row["name"], row["ap"]) for row in rows] == [
+        ("people", 61.5),
+        ("CenterNet2_MobileNetV2_bccd", None),
+    ]
+    assert rows[0]["group"].startswith("penn_fudan_val, ")
+    status, printed, _ = run("chart", "--from", points, "--output", tmp_path / "b.svg")
+    assert status == 0
+    assert "61.5" in printed and (tmp_path / "b.svg").is_file()
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "no", '{"points": [{"name": 1}]}'])
+def test_wrong_file_is_named(run: Run, tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.json").write_text(content)
+    status, _, said = run("chart", "--from", tmp_path / "x.json", "--output", tmp_path / "a.png")
+    assert status == 2
+    assert "x.json cannot be read" in said
+
+
+def test_nothing_to_draw_is_said(run: Run, tmp_path: Path) -> None:
+    status, _, said = run("chart", "--output", tmp_path / "a.png")
+    assert status == 2
+    assert "name a model" in said
+
+
+def test_ending_of_the_output_is_checked(run: Run, tmp_path: Path) -> None:
+    points = tmp_path / "p.json"
+    points.write_text(json.dumps({"points": [asdict(Point("a", "g", 1.0, 2.0))]}))
+    status, _, said = run("chart", "--from", points, "--output", tmp_path / "a.xyz")
+    assert status == 2
+    assert "a.xyz" in said
