@@ -39,7 +39,7 @@ def fetch_model(
     output: str | os.PathLike[str] | None = None,
     keep: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Fetch a model's weights, and write them as safetensors, in half precision where that is exact.
+    """Fetch a model's weights, and write them as safetensors, as halves where that is exact.
 
     Args:
         name: of :data:`.zoo.FETCHED_MODELS`.
