@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from centernet2.inference.detector import load_predictor
 from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.folder_run import FolderRun
 from centernet2.inference.images import detect_images, image_jobs
-from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images, located
+from centernet2.inference.inputs import IMAGE_SUFFIXES, VIDEO_SUFFIXES, find_images
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.progress import Meter, counted, rate_text
 from centernet2.inference.results import ResultsWriter
@@ -144,8 +143,9 @@ def _predict(args: argparse.Namespace) -> int:
     videos = [Path(name) for name in args.sources if _is_video(name)]
     found = find_images([n for n in args.sources if not _is_video(n)], args.recursive)
     inside = args.output.resolve()
-    places = zip(found.images, located(found.images))
-    images = [path for path, place in places if inside not in place.parents]
+    drawn = {folder for folder in {p.parent for p in found.places} if _is_in(folder, inside)}
+    chosen = [pair for pair in zip(found.images, found.places) if pair[1].parent not in drawn]
+    images = [path for path, _ in chosen]
     problems = list(found.problems)
     if not images and not videos:
         raise UserError("; ".join(problems) or f"all images are drawings in {args.output}")
@@ -163,9 +163,10 @@ def _predict(args: argparse.Namespace) -> int:
             raise UserError(f"--output {args.output}: a video needs a folder or a video file")
         problems += detect_images(predictor, image_jobs(images, args.output), batch_size=batch_size)
     elif images:
-        problems += _predict_folder(predictor, images, batch_size, args, shard)
-    for work in shard.part(list(zip(videos, targets, trackers))):
-        problems += _predict_video(predictor, *work, excerpt, batch_size, not args.no_drawings)
+        work = FolderRun(predictor, chosen, args.output, not args.no_drawings, shard)
+        problems += _predict_folder(predictor, work, batch_size, args.resume, shard)
+    for video in shard.part(list(zip(videos, targets, trackers))):
+        problems += _predict_video(predictor, *video, excerpt, batch_size, not args.no_drawings)
     warn_of(problems)
     # torchrun ends all processes when one fails
     return 1 if problems and shard.alone else 0
@@ -176,16 +177,14 @@ def _is_video(name: str) -> bool:
     return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
 
 
+def _is_in(folder: Path, other: Path) -> bool:
+    return folder == other or other in folder.parents
+
+
 def _predict_folder(
-    predictor: Predictor,
-    images: Sequence[Path],
-    batch_size: int,
-    args: argparse.Namespace,
-    shard: Shard,
+    predictor: Predictor, work: FolderRun, batch_size: int, resume: bool, shard: Shard
 ) -> list[str]:
-    root = Path(os.path.commonpath({place.parent for place in located(images)}))
-    work = FolderRun(predictor, images, root, args.output, not args.no_drawings, shard)
-    todo = work.begin(args.resume)
+    todo = work.begin(resume)
     meter = Meter(len(todo), "image", shard.title, bar=shard.alone)
     if todo:
         with work.recorder() as record:

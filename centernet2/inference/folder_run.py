@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from centernet2.errors import UserError
 from centernet2.inference.images import ImageJob, image_jobs
-from centernet2.inference.inputs import located
 from centernet2.inference.merging import Written, index_records, write_coco
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.records import RecordWriter, describe_changes, record_files
@@ -22,8 +22,8 @@ class FolderRun:
 
     Args:
         predictor: the model.
-        images: distinct files; the same for all processes.
-        root: folder above them all, which their names in results are relative to.
+        images: distinct files, and where each is (:func:`~centernet2.inference.inputs.located`);
+            the same for all processes. Names in results are relative to the folder above them all.
         output: folder of the results.
         drawings: whether drawings are made, in ``output`` too.
         shard: this process.
@@ -32,15 +32,17 @@ class FolderRun:
     def __init__(
         self,
         predictor: Predictor,
-        images: Sequence[Path],
-        root: Path,
+        images: Sequence[tuple[Path, Path]],
         output: Path,
         drawings: bool,
         shard: Shard,
     ) -> None:
-        self._names = [place.relative_to(root).as_posix() for place in located(images)]
-        self._jobs = image_jobs(images, output if drawings else None, self._names)
-        self._description = describe_run(predictor, root, drawings)
+        root = os.path.commonpath({place.parent for _, place in images})
+        start = len(os.path.join(root, ""))
+        self._names = [place.as_posix()[start:] for _, place in images]
+        paths = [path for path, _ in images]
+        self._jobs = image_jobs(paths, output if drawings else None, self._names)
+        self._description = describe_run(predictor, Path(root), drawings)
         self._classes = list(zip(predictor.category_ids, predictor.class_names))
         self._output = output
         self._shard = shard

@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,10 +35,17 @@ _WRITABLE_SUFFIXES = IMAGE_SUFFIXES - {".avif", ".gif"}
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:
-    """Images in the order they were named, and one sentence about each name that gave none."""
+    """What names stand for.
+
+    Attributes:
+        images: in the order they were named.
+        problems: one sentence about each name that gave none.
+        places: where each image is (:func:`located`).
+    """
 
     images: list[Path]
     problems: list[str]
+    places: list[Path]
 
 
 def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
@@ -60,9 +67,10 @@ def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
     for name in names:
         path = Path(name).expanduser()
         if path.is_dir():
-            inside = path.rglob("*") if recursive else path.iterdir()
-            found = sorted(p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES)
-            if not found:
+            closed: list[str] = []
+            found = sorted(_images_in(path, recursive, closed))
+            problems += closed
+            if not found and not closed:
                 problems.append(f"{name}: the folder holds no images")
         elif path.exists():
             found = [path]
@@ -77,7 +85,22 @@ def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
                 problems.append(f"{name}: a video, not an image")
             else:
                 images.setdefault(place, image)
-    return Inputs(list(images.values()), problems)
+    return Inputs(list(images.values()), problems, list(images))
+
+
+def _images_in(folder: Path, recursive: bool, problems: list[str]) -> Iterator[Path]:
+    """What looks like images in a folder; no file is asked for more than its name."""
+
+    def closed(error: OSError) -> None:
+        problems.append(f"{error.filename}: the folder cannot be read ({error.strerror})")
+
+    for place, inside, names in os.walk(folder, onerror=closed):
+        here = Path(place)
+        for name in names:
+            if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:
+                yield here / name
+        if not recursive:
+            inside.clear()
 
 
 def located(paths: Iterable[Path]) -> list[Path]:

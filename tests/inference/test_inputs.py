@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +26,38 @@ def test_files_folders_and_patterns_are_expanded_in_order(photo: Photo, tmp_path
     assert found.images == [single, a, b, p1, p2]
     assert found.problems == []
     assert find_images([str(tmp_path / "folder" / "**" / "*.jpg")]).images == [a, c]
+
+
+def test_folders_are_listed_to_any_depth_if_asked(photo: Photo, tmp_path: Path) -> None:
+    names = ["b.png", "a/z.JPG", "a/b/c.webp", "c/a.png"]
+    paths = [photo(f"folder/{name}") for name in names]
+    (tmp_path / "folder" / "a" / "notes.txt").write_text("no image")
+    (tmp_path / "folder" / "folder.png").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    assert find_images([str(tmp_path / "folder")]).images == [paths[0]]
+    found = find_images([str(tmp_path / "link")], recursive=True)
+    assert found.images == sorted(tmp_path / "link" / name for name in names)
+    assert found.places == sorted(paths)
+    assert found.problems == []
+
+
+def test_folder_that_cannot_be_read_is_told(
+    photo: Photo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = photo("folder/a.png")
+    photo("folder/closed/b.png")
+    real = os.scandir
+
+    def scan(path: str) -> Any:
+        if os.fspath(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = find_images([str(tmp_path / "folder")], recursive=True)
+    assert found.images == [image]
+    closed = tmp_path / "folder" / "closed"
+    assert found.problems == [f"{closed}: the folder cannot be read (Permission denied)"]
 
 
 def test_file_is_taken_once_and_whatever_its_suffix(photo: Photo, tmp_path: Path) -> None:
