@@ -41,7 +41,7 @@ def test_joints_are_dots_and_limbs_have_the_colours_of_detectron2():
         assert tuple(canvas[round(float(y)), round(float(x))]) == GREEN
     knee, ankle = joints[13, :2], joints[15, :2]
     # The left shin, and the spine
-    np.testing.assert_allclose(shade(canvas, (knee + ankle) / 2), (255, 128, 0), atol=3)
+    np.testing.assert_allclose(shade(canvas, (knee + ankle) / 2), (191, 255, 128), atol=3)
     middle = ((joints[5, :2] + joints[6, :2]) + (joints[11, :2] + joints[12, :2])) / 4
     np.testing.assert_allclose(shade(canvas, middle), (255, 0, 0), atol=3)
 
