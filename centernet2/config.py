@@ -299,6 +299,8 @@ def _add_training(cfg: CN) -> None:
     s.AMP.DTYPE = "auto"
     # Batches whose gradients are accumulated for one optimizer step
     s.ACCUMULATION_STEPS = 1
+    # Steps with NaN or infinite losses or gradients that are left out before a run ends; -1: all
+    s.MAX_BAD_BATCHES = 0
     # Images a step that BASE_LR was chosen for; another batch gives a warning; 0: no check
     s.REFERENCE_IMS_PER_BATCH = 16
     # Scale BASE_LR by (batch / REFERENCE_IMS_PER_BATCH) instead of warning

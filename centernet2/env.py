@@ -24,6 +24,11 @@ __all__ = ["Problem", "collect_env", "find_problems", "format_env", "main"]
 MIN_TORCH = (2, 4)
 # Before it, torch.load ran code from checkpoints in spite of weights_only=True (CVE-2025-32434)
 SAFE_TORCH = (2, 6)
+# Releases before these have holes that an image file can use to run code
+SAFE_READERS = (
+    ("PIL", "pillow", (10, 3), "CVE-2023-4863, CVE-2024-28219"),
+    ("cv2", "opencv-python", (4, 8, 1), "CVE-2023-4863"),
+)
 MIN_DETECTRON2 = (0, 6)
 REPO = Path(__file__).resolve().parent.parent
 NVIDIA_GPU = Path("/dev/nvidia0")  # there when a driver has found one, whatever PyTorch says
@@ -111,6 +116,7 @@ def find_problems() -> list[Problem]:
             why = "is not installed" if found.absent else f"does not import ({found.error})"
             use = f", needed only for {needed_for}" if needed_for else ""
             problems.append(Problem(f"{distribution} {why}{use}: {cure}", needed_for is None))
+    problems += _check_image_readers()
     folder = os.environ.get("DETECTRON2_DATASETS")
     if folder and not Path(folder).expanduser().is_dir():
         text = f"DETECTRON2_DATASETS={folder} is no folder: make it, or set the right one"
@@ -270,6 +276,20 @@ def _check_torch() -> list[Problem]:
         cure = "install a build for your driver's CUDA version (pytorch.org), or update the driver"
         text = f"an NVIDIA GPU is here but this PyTorch cannot use it, so the CPU is: {cure}"
         problems.append(Problem(text, False))
+    return problems
+
+
+def _check_image_readers() -> list[Problem]:
+    problems = []
+    for module, distribution, safe, holes in SAFE_READERS:
+        version = str(getattr(_import(module).module, "__version__", ""))
+        if version and _release(version) < safe:
+            wanted = ".".join(map(str, safe))
+            text = (
+                f"{distribution} {version} can be made to run code by an image file ({holes}): "
+                f"read only images that you trust, or pip install -U '{distribution}>={wanted}'"
+            )
+            problems.append(Problem(text, False))
     return problems
 
 

@@ -6,6 +6,7 @@ Each is either read, as what it shows, or refused in one sentence with its name.
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import struct
 import zlib
@@ -18,10 +19,15 @@ import numpy.typing as npt
 import pytest
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.modeling import build_model
 from PIL import Image
 
+from centernet2 import Detector
+from centernet2.cli.main import main
+from centernet2.data.datasets.coco_format import register_coco_format
 from centernet2.data.mapper import DetectionMapper
-from centernet2.engine import build_cfg
+from centernet2.engine import Trainer, argument_parser, build_cfg, setup
 from centernet2.engine.broken_images import BrokenImage, map_or_broken
 from centernet2.engine.data_loader import TrainLoader
 from centernet2.errors import UserError
@@ -74,7 +80,7 @@ def writer(mode: str = "RGB", **options: Any) -> Callable[[Path], None]:
 GREY = {"grey.png", "grey_alpha.png", "black_and_white.png", "16_bits.png", "16_bits.tif"}
 WHOLE: dict[str, Callable[[Path], None]] = {
     "cmyk.jpg": writer("CMYK", quality=95),
-    "ycbcr.tif": writer("YCbCr"),
+    "ycbcr.tif": writer("YCbCr", compression="tiff_lzw"),
     "lab.tif": writer("LAB"),
     "16_bits.png": sixteen_bits,
     "16_bits.tif": sixteen_bits,
@@ -256,3 +262,117 @@ def test_an_epoch_goes_over_all_of_them(
     assert len(loader.broken) == len(BROKEN)
     text = caplog.text
     assert all(text.count(f"{tmp_path / name} cannot be used") == 1 for name in BROKEN)
+
+
+# ------------------------------------------------------------------------- whole programs
+
+SMALL = """
+MODEL:
+  META_ARCHITECTURE: CenterNetDetector
+  WEIGHTS: ""
+  DEVICE: cpu
+  MASK_ON: False
+  BACKBONE: {NAME: build_p67_resnet_fpn_backbone, FREEZE_AT: 0}
+  RESNETS: {DEPTH: 18, RES2_OUT_CHANNELS: 64, OUT_FEATURES: [res3, res4, res5]}
+  FPN: {IN_FEATURES: [res3, res4, res5], OUT_CHANNELS: 64}
+  PROPOSAL_GENERATOR: {NAME: CenterNet}
+  CENTERNET: {NUM_CLASSES: 1, NUM_CLS_CONVS: 1, NUM_BOX_CONVS: 1, PRIOR_PROB: 0.4}
+INPUT: {MIN_SIZE_TEST: 32, MAX_SIZE_TEST: 64, MIN_SIZE_TRAIN: [32], MAX_SIZE_TRAIN: 64}
+DATASETS: {TRAIN: [bad_images], TEST: [bad_images]}
+DATALOADER: {NUM_WORKERS: 0, MAX_BROKEN_IMAGES: -1}
+SOLVER: {IMS_PER_BATCH: 4, REFERENCE_IMS_PER_BATCH: 4, BASE_LR: 0.0001, CHECKPOINT_PERIOD: 0}
+SEED: 1
+"""
+
+
+NO_FILES = {"absent.jpg", "folder.jpg"}  # not among the images of a folder
+
+
+@pytest.fixture(scope="module")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights, and the config of a small model beside them."""
+    folder = tmp_path_factory.mktemp("model")
+    config = folder / "config.yaml"
+    config.write_text(SMALL.replace("[bad_images]", "[]"))
+    torch.manual_seed(0)
+    torch.save(build_model(build_cfg(str(config))).state_dict(), folder / "model.pth")
+    return folder / "model.pth"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with all of the files."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for name in (*WHOLE, *BROKEN):
+        made(name, folder)
+    return folder
+
+
+def test_the_command_draws_the_whole_and_names_the_broken(
+    model_file: Path, corpus: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = str(model_file.with_name("config.yaml"))
+    options = ["--model", config, "--weights", str(model_file), "--device", "cpu"]
+    status = main(["predict", str(corpus), "--output", str(tmp_path), *options])
+    said = capfd.readouterr().err
+    assert status == 1
+    assert "Traceback" not in said
+    for name in set(BROKEN) - NO_FILES:
+        assert said.count(f"{corpus / name}: ") == 1, name
+    drawn = {path.name for path in tmp_path.iterdir() if not path.name.startswith("detections")}
+    expected = {f"{name}.png" if name.endswith(".gif") else name for name in WHOLE}
+    assert drawn - {"results.json"} == expected
+
+
+def test_the_interface_gives_the_whole_and_names_the_broken(
+    model_file: Path, corpus: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    detector = Detector(model_file, device="cpu", score_thresh=0.0)
+    found = detector(corpus, skip_broken=True)
+    assert sorted(f.path.name for f in found if f.path is not None) == sorted(WHOLE)
+    for name in BROKEN:
+        assert caplog.text.count(f"{corpus / name}: ") == (name not in NO_FILES), name
+        with pytest.raises(UserError, match=name):
+            detector(corpus / name)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 20_000), (20_000, 1), (2, 3)])
+def test_the_interface_takes_images_of_any_size(size: tuple[int, int], model_file: Path) -> None:
+    detector = Detector(model_file, device="cpu", score_thresh=0.0)
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    for (found,) in (detector(pixels), detector(Image.fromarray(pixels))):
+        assert found.image_size == size
+        assert np.isfinite(found.boxes).all() and np.isfinite(found.scores).all()
+        assert (found.boxes >= 0).all()
+        assert (found.boxes <= [size[1], size[0]] * 2).all()
+
+
+@pytest.mark.slow
+def test_a_training_with_evaluations_goes_over_all_of_them(corpus: Path, tmp_path: Path) -> None:
+    names = [n for pair in itertools.zip_longest(WHOLE, BROKEN) for n in pair if n]
+    size = {"width": WIDTH, "height": HEIGHT}
+    box = {"category_id": 1, "bbox": [2, 2, 20, 12], "area": 240, "iscrowd": 0}
+    content = {
+        "images": [{"id": i, "file_name": name, **size} for i, name in enumerate(names)],
+        "annotations": [{"id": i + 1, "image_id": i, **box} for i in range(len(names))],
+        "categories": [{"id": 1, "name": "thing"}],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    (tmp_path / "config.yaml").write_text(SMALL)
+    register_coco_format("bad_images", str(tmp_path / "data.json"), str(corpus))
+    output = tmp_path / "out"
+    steps = str(len(names) // 4 + 1)
+    options = ["OUTPUT_DIR", str(output), "SOLVER.MAX_ITER", steps, "SOLVER.STEPS", "()"]
+    try:
+        arguments = ["--config-file", str(tmp_path / "config.yaml"), "--num-gpus", "0", *options]
+        Trainer(setup(argument_parser().parse_args(arguments))).train()
+    finally:
+        DatasetCatalog.remove("bad_images")
+        MetadataCatalog.remove("bad_images")
+    log = (output / "log.txt").read_text()
+    # Once by the training, once by the evaluation
+    for name in BROKEN:
+        told = [line for line in log.splitlines() if f"{corpus / name} cannot be used: " in line]
+        assert len(told) == 2, name
+    assert log.count(f"Images that could not be used: {len(BROKEN)} (") == 2
+    assert (output / "model_final.pth").is_file()

@@ -124,6 +124,29 @@ def test_a_torch_with_a_known_hole_is_a_note(
     assert not any(note.required for note in notes)
 
 
+@pytest.mark.parametrize(
+    ("module", "version", "told"),
+    [
+        ("PIL", "9.5.0", True),
+        ("PIL", "10.2.0", True),
+        ("PIL", "10.3.0", False),
+        ("PIL", "12.0.0.dev0", False),
+        ("cv2", "4.8.0", True),
+        ("cv2", "4.8.1", False),
+        ("cv2", "5.0.0-pre", False),
+    ],
+)
+def test_a_reader_of_images_with_a_known_hole_is_a_note(
+    module: str, version: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{module}.__version__", version)
+    package = {"PIL": "pillow", "cv2": "opencv-python"}[module]
+    notes = [p for p in find_problems() if p.text.startswith(f"{package} {version} can be made")]
+    assert len(notes) == told
+    assert all("CVE-2023-4863" in p.text and "pip install -U" in p.text for p in notes)
+    assert not any(note.required for note in notes)
+
+
 def test_a_torchvision_for_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     def nms(*args: object) -> None:
         raise RuntimeError("operator torchvision::nms does not exist")

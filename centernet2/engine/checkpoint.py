@@ -23,13 +23,21 @@ from torch import nn
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.ema import ModelEma
 from centernet2.engine.published_names import adopt_names
-from centernet2.engine.weights_file import load_weights_file
+from centernet2.engine.weights_file import check_sums, load_weights_file
 from centernet2.engine.weights_match import WeightsMatch, pixel_differences, set_aside
 from centernet2.errors import UserError
 
-__all__ = ["Checkpointer", "load_weights_file"]
+__all__ = ["CannotResumeError", "Checkpointer", "load_weights_file"]
 
 logger = logging.getLogger(__name__)
+
+
+# What garbage in place of a state raises when it is taken over
+_UNFIT = (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError)
+
+
+class CannotResumeError(UserError):
+    """A checkpoint is absent, damaged, or holds no state of a training to go on from."""
 
 
 class Checkpointer(DetectionCheckpointer):
@@ -97,6 +105,7 @@ class Checkpointer(DetectionCheckpointer):
         """Load weights and, unless ``checkpointables=[]``, everything else that was saved.
 
         Raises:
+            CannotResumeError: if it is to be resumed and cannot.
             UserError: if the file is absent, cannot be fetched, is damaged, is unsafe or fits
                 the model in no name.
         """
@@ -107,7 +116,19 @@ class Checkpointer(DetectionCheckpointer):
             return {}
         self._file = path
         self._check_present(path)
-        return super().load(path, *args, **kwargs)
+        try:
+            return super().load(path, *args, **kwargs)
+        except _UNFIT as error:
+            if not self._resuming:
+                raise
+            reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+            raise CannotResumeError(
+                f"{path} cannot be resumed: its state of the training is damaged or of another "
+                f"config ({type(error).__name__}: {reason}). Take the config.yaml of its folder, "
+                "or name the file in MODEL.WEIGHTS and leave --resume out."
+            ) from error
+        finally:
+            self._parsed_url_during_load = None  # Detectron2's refuses to load after a failure
 
     def _check_present(self, path: str) -> None:
         try:
@@ -121,7 +142,7 @@ class Checkpointer(DetectionCheckpointer):
             return
         tag = os.path.join(self.save_dir, "last_checkpoint")
         if self._resuming and os.path.dirname(path) == self.save_dir.rstrip("/"):
-            raise UserError(
+            raise CannotResumeError(
                 f"{tag} names {os.path.basename(path)}, which is absent; write the name of a "
                 "checkpoint of that folder into it."
             )
@@ -130,11 +151,34 @@ class Checkpointer(DetectionCheckpointer):
         )
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        loaded = load_weights_file(filename)
+        loaded = self._load_state(filename) if self._resuming else load_weights_file(filename)
         parsed = getattr(self, "_parsed_url_during_load", None)
         if parsed is not None and parse_qs(parsed.query).get("matching_heuristics") == ["True"]:
             loaded["matching_heuristics"] = True
         return loaded
+
+    @staticmethod
+    def _load_state(filename: str) -> dict[str, Any]:
+        try:
+            check_sums(filename)
+            loaded = load_weights_file(filename)
+        except UserError as error:
+            raise CannotResumeError(str(error)) from error
+        if not isinstance(loaded.get("trainer"), dict):
+            raise CannotResumeError(
+                f"{filename} cannot be resumed: it holds weights, but no state of a training. Name "
+                "it in MODEL.WEIGHTS and leave --resume out to start from it anew."
+            )
+        return loaded
+
+    def get_checkpoint_file(self) -> str:
+        """Path of the file that ``last_checkpoint`` names; "" where it names none."""
+        try:
+            with open(os.path.join(self.save_dir, "last_checkpoint"), "rb") as file:
+                name = file.read(300).decode("utf-8", "replace").strip("\0\n\r\t ")
+        except OSError:
+            return ""
+        return os.path.join(self.save_dir, os.path.basename(name)) if name else ""
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         trained = checkpoint.pop("train_model", None)

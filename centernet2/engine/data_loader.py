@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from centernet2.data.keypoint_mapper import training_mapper
 from centernet2.engine.broken_images import BrokenImage, BrokenImages, map_or_broken
+from centernet2.engine.loading_processes import deaths_told
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.training_set import load_training_set
 from centernet2.errors import UserError
@@ -225,7 +226,7 @@ class TrainLoader:
             collate_fn=_as_list,
             worker_init_fn=_leave_signals_to_parent,
         )
-        for batch in loader:
+        for batch in deaths_told(loader, self._num_workers):
             for loaded in batch:
                 for image in loaded.broken:
                     self.broken.add(image)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 
 import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import DefaultTrainer, default_argument_parser
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
 
 from centernet2.config import add_centernet_config, resolve_renamed_keys
 from centernet2.data.datasets import register_custom
@@ -22,7 +20,11 @@ from centernet2.engine.custom_data import (
     split_validation,
 )
 from centernet2.engine.data_folder import find_data
+from centernet2.engine.logs import start_logs
+from centernet2.engine.once import in_each_process, in_main_process
 from centernet2.engine.run_files import save_run_files
+from centernet2.engine.run_lock import claim_folder
+from centernet2.engine.storage import check_writable, writing_told
 from centernet2.errors import UserError
 
 __all__ = ["argument_parser", "build_cfg", "check_batch", "choose_device", "setup"]
@@ -57,7 +59,8 @@ examples:
     python train_net.py --config-file FILE --num-cpu-procs 2
 
 exit codes: 0 done, 2 a mistake in config or data, 3 a loss became NaN or infinite,
-4 out of memory, 130 / 143 stopped by Ctrl-C / SIGTERM with the state saved.
+4 out of memory, 5 OUTPUT_DIR cannot be written any more, 6 a process of the run
+was lost, 130 / 143 stopped by Ctrl-C / SIGTERM with the state saved.
 Every config key is described in docs/CONFIG.md.
 """
 
@@ -113,7 +116,15 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     data, overrides = data_overrides(args)
     cfg = build_cfg(args.config_file, [*overrides, *data])
-    _start_logs(cfg.OUTPUT_DIR)
+    in_each_process(lambda: check_writable(cfg.OUTPUT_DIR))
+    if not args.eval_only:
+        in_main_process(lambda: claim_folder(cfg.OUTPUT_DIR))
+    with writing_told(cfg.OUTPUT_DIR, "give the command again"):
+        return _complete(cfg, args)
+
+
+def _complete(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
+    start_logs(cfg.OUTPUT_DIR)
     find_data(cfg, args)
     if args.data and not cfg.DATASETS.CUSTOM.VAL_JSON:
         split_validation(cfg, args.val_fraction)
@@ -125,17 +136,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     cfg.freeze()
     if comm.is_main_process():
-        os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
         save_run_files(cfg, evaluation=args.eval_only)
     return cfg
-
-
-def _start_logs(folder: str) -> None:
-    # A second run in one process must not write into the first one's log, nor each line twice.
-    setup_logger.cache_clear()
-    for name in ("fvcore", "detectron2", "centernet2"):
-        logging.getLogger(name).handlers.clear()
-        setup_logger(folder, distributed_rank=comm.get_rank(), name=name)
 
 
 def choose_device(cfg: CfgNode, on_cpu: bool = False) -> None:

@@ -8,16 +8,19 @@ import torch
 from detectron2.config import CfgNode
 from torch import nn
 
-from centernet2.engine.train_step import MicroBatch
+from centernet2.engine.train_step import MicroBatch, NonFiniteLoss
 from centernet2.errors import UserError
 
 __all__ = [
     "NonFiniteLossError",
     "OutOfMemoryError",
+    "forward_report",
     "is_out_of_memory",
     "nonfinite_report",
+    "nonfinite_weights",
     "out_of_memory_in_test",
     "out_of_memory_report",
+    "weights_report",
 ]
 
 _FILES_SHOWN = 16
@@ -35,39 +38,77 @@ class OutOfMemoryError(UserError):
     exit_code = 4
 
 
+def nonfinite_weights(model: nn.Module) -> list[str]:
+    """Names of the parameters that are not finite."""
+    return [
+        name.removeprefix("module.")
+        for name, p in model.named_parameters()
+        if not torch.isfinite(p).all()
+    ]
+
+
 def nonfinite_report(
     cfg: CfgNode,
     iteration: int,
     lr: float,
-    losses: dict[str, float],
+    failure: NonFiniteLoss,
     batches: list[MicroBatch],
-    model: nn.Module,
+    weights: list[str],
 ) -> str:
     """Name the losses that are not finite, the iteration, the images, the rate and the cure.
 
     Args:
-        losses: means over all processes.
+        failure: of this process, with the means over all processes.
         batches: the step's batches of all processes, with their own losses.
-        model: looked through for weights that are already not finite.
+        weights: names of parameters that were already not finite.
     """
+    losses = failure.losses
     bad = [f"{name} = {value}" for name, value in losses.items() if not math.isfinite(value)]
+    what = "Loss became NaN or infinite"
+    if not bad:
+        what, bad = (
+            "Gradients became NaN or infinite while all losses are finite",
+            [_some(failure.gradients)],
+        )
     culprits = [b for b in batches if not all(map(math.isfinite, b.losses.values()))]
     files = [name for batch in culprits or batches for name in batch.files]
     shown = ", ".join(files[:_FILES_SHOWN])
     if len(files) > _FILES_SHOWN:
         shown += f" and {len(files) - _FILES_SHOWN} more"
     lines = [
-        f"Loss became NaN or infinite at iteration {iteration} with learning rate {lr:.3g}: "
-        f"{', '.join(bad)}.",
+        f"{what} at iteration {iteration} with learning rate {lr:.3g}: {', '.join(bad)}.",
         f"Images: {shown}.",
     ]
-    broken = [name for name, p in model.named_parameters() if not torch.isfinite(p).all()]
-    if broken:
-        lines.append(
-            f"{len(broken)} parameters ({broken[0]}, ...) were already not finite: an earlier "
-            "step's gradients were too large."
-        )
+    pixels = [name for batch in batches for name in batch.not_finite]
+    if pixels:
+        lines.append(f"Pixels were already not finite in {', '.join(pixels[:_FILES_SHOWN])}.")
+    if weights:
+        lines.append(weights_report(weights))
     return "\n".join([*lines, _learning_rate_hint(cfg)])
+
+
+def weights_report(names: list[str]) -> str:
+    """Say which parameters are not finite, and what that comes from."""
+    return (
+        f"{len(names)} parameters ({_some(names)}) were already not finite: an earlier step was "
+        "too large."
+    )
+
+
+def forward_report(cfg: CfgNode, iteration: int, error: Exception, weights: list[str]) -> str:
+    """Say of a forward pass that failed that the weights, not the code, are why."""
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return "\n".join(
+        [
+            f"The forward pass failed at iteration {iteration} ({type(error).__name__}: {reason}).",
+            weights_report(weights),
+            _learning_rate_hint(cfg),
+        ]
+    )
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _learning_rate_hint(cfg: CfgNode) -> str:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from detectron2.evaluation.testing import flatten_results_dict
 from detectron2.utils import comm
@@ -18,7 +19,7 @@ from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.ema import ModelEma
 
-__all__ = ["CheckpointHook", "EmaHook", "EvaluationHook"]
+__all__ = ["CheckpointHook", "EmaHook", "EvaluationHook", "best_metric"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,27 +45,37 @@ class CheckpointHook(HookBase):
         period: iterations between checkpoints; <= 0: only the final one.
         keep: periodic checkpoints kept; 0: all.
         final: name of the checkpoint after the last iteration.
+        check: called before each save; what it raises keeps the former checkpoints as they are.
     """
 
     def __init__(
-        self, checkpointer: Checkpointer, period: int, keep: int, final: str = "model_final"
+        self,
+        checkpointer: Checkpointer,
+        period: int,
+        keep: int,
+        final: str = "model_final",
+        *,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         self._checkpointer = checkpointer
         self._period = period
         self._keep = keep
         self._final = final
+        self._check = check
         self._written: list[str] = []
 
     def after_step(self) -> None:
         """Save if it is time to."""
         done = self.trainer.iter + 1
         if done == self.trainer.max_iter:
+            self._check()
             self._checkpointer.save(self._final, iteration=self.trainer.iter)
         elif self._period > 0 and done % self._period == 0:
             self.save_now()
 
     def save_now(self) -> str:
         """Save a checkpoint named after the iteration that just finished; returns its name."""
+        self._check()
         name = f"model_{self.trainer.iter:07d}"
         if not self._written or self._written[-1] != name:
             self._written.append(name)
@@ -75,6 +86,12 @@ class CheckpointHook(HookBase):
                 self._remove(old)
             self._written = self._written[-self._keep :]
         return name
+
+    def save_finished(self) -> None:
+        """Save the state after the last iteration that was finished, in one that cannot begin."""
+        if self.trainer.iter > self.trainer.start_iter:
+            self.trainer.iter -= 1
+            self.save_now()
 
     def _remove(self, name: str) -> None:
         if not self._checkpointer.save_to_disk:
@@ -162,7 +179,16 @@ class EvaluationHook(HookBase):
         try:
             with open(self._record, encoding="utf-8") as file:
                 record = json.load(file)
-        except (OSError, ValueError):
+            if record["metric"] == self._metric:
+                self._best = max(self._best, float(record["value"]))
+        except (OSError, ValueError, TypeError, KeyError):
             return
-        if record.get("metric") == self._metric:
-            self._best = max(self._best, record["value"])
+
+
+def best_metric(cfg: CfgNode) -> str:
+    """Name of the metric that tells the best weights: TEST.BEST_METRIC or the AP of its task."""
+    if cfg.TEST.BEST_METRIC:
+        return str(cfg.TEST.BEST_METRIC)
+    metric = "segm/AP" if cfg.MODEL.MASK_ON else "bbox/AP"
+    several = len(cfg.DATASETS.TEST) > 1
+    return f"{cfg.DATASETS.TEST[0]}/{metric}" if several else metric

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import os
+import re
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from multiprocessing import connection
 from types import FrameType
 from typing import Any
 
@@ -21,10 +24,25 @@ from detectron2.utils import comm
 from centernet2.engine.signals import TrainingInterrupted
 from centernet2.errors import UserError
 
-__all__ = ["launch"]
+__all__ = ["LostProcessError", "launch"]
+
+# Seconds that processes have to end, and to say why, when another has failed
+_GRACE = 30.0
+# What gloo, NCCL and PyTorch's store say when a process does not answer any more
+_LOST = re.compile(
+    r"Connection (closed|reset) by peer|Broken pipe|Socket (closed|Timeout)|gloo/transport"
+    r"|NCCL|Timed out|failed to recv|should dump|Connection was likely closed"
+)
 
 # Waiting for others covers the main process's evaluation, which is long on large data sets.
 _TIMEOUT = timedelta(hours=2)
+
+
+class LostProcessError(UserError):
+    """Another process of the run has ended, or the network between them has."""
+
+    exit_code = 6
+
 
 Main = Callable[[argparse.Namespace], Any]
 
@@ -79,11 +97,23 @@ def _told(main: Main, args: argparse.Namespace) -> int:
         main(args)
     except UserError as error:
         return _tell(error)
+    except RuntimeError as error:
+        if comm.get_world_size() == 1 or not _LOST.search(str(error)):
+            raise
+        return _tell(LostProcessError(_lost(error)))
     except TrainingInterrupted as interrupted:
         if comm.is_main_process():
             print(interrupted, file=sys.stderr)
         return interrupted.exit_code
     return 0
+
+
+def _lost(error: RuntimeError) -> str:
+    reason = str(error).splitlines()[0][:200].rstrip(".")
+    return (
+        f"another process of this run ended or does not answer any more ({reason}); what it said "
+        "itself tells why. The checkpoints are whole: continue with --resume."
+    )
 
 
 def _tell(error: UserError) -> int:
@@ -125,14 +155,49 @@ def _start_processes(main: Main, args: argparse.Namespace, processes: int, on_cp
     # Ctrl-C reaches the processes from the terminal itself; this one waits for them to save.
     former_interrupt = signal.signal(signal.SIGINT, lambda *_: None)
     try:
+        failed = _wait(context.processes)
+        if failed is not None:
+            # Whose traceback is shown: the others failed because this one did
+            context.sentinels = {context.processes[failed].sentinel: failed}
         while not context.join():
             pass
     except mp.ProcessExitedException as ended:
-        return ended.exit_code
+        if ended.exit_code >= 0:
+            return ended.exit_code
+        print(
+            f"error: process {ended.error_index} of this run was ended by {ended.signal_name}, "
+            "most often for want of memory or by a scheduler. The checkpoints are whole: continue "
+            "with --resume.",
+            file=sys.stderr,
+        )
+        return 128 - ended.exit_code
     finally:
         signal.signal(signal.SIGTERM, former)
         signal.signal(signal.SIGINT, former_interrupt)
     return 0
+
+
+def _wait(processes: list[Any]) -> int | None:
+    """Wait until all processes have ended; returns the number of the first that failed.
+
+    Those that wait for one that failed, for hours if need be, are killed after a while.
+    """
+    running = {process.sentinel: number for number, process in enumerate(processes)}
+    failed: int | None = None
+    end: float | None = None
+    while running:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        ready = connection.wait(list(running), left)
+        if not ready:
+            for number in running.values():
+                processes[number].kill()
+            end = None
+        for sentinel in ready:
+            number = running.pop(sentinel)
+            processes[number].join()
+            if processes[number].exitcode != 0 and failed is None:
+                failed, end = number, time.monotonic() + _GRACE
+    return failed
 
 
 def _rendezvous(args: argparse.Namespace) -> str:

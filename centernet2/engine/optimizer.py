@@ -12,7 +12,7 @@ from torch import nn
 
 from centernet2.errors import UserError
 
-__all__ = ["build_optimizer"]
+__all__ = ["build_optimizer", "load_optimizer"]
 
 _ADAPTIVE = {"Adam": torch.optim.Adam, "AdamW": torch.optim.AdamW}
 
@@ -32,6 +32,24 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if clip.ENABLED:
         optimizer.register_step_pre_hook(_Clipper(clip.CLIP_TYPE, clip.CLIP_VALUE, clip.NORM_TYPE))
     return optimizer
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Any) -> None:
+    """Restore what ``optimizer.state_dict()`` returned.
+
+    Raises:
+        ValueError: if it is of other parameters; PyTorch compares their number alone.
+    """
+    optimizer.load_state_dict(state)
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            for name, value in optimizer.state.get(parameter, {}).items():
+                shaped = isinstance(value, torch.Tensor) and value.ndim > 0
+                if shaped and value.shape != parameter.shape:
+                    raise ValueError(
+                        f"{name} has the shape {tuple(value.shape)}, its parameter "
+                        f"{tuple(parameter.shape)}"
+                    )
 
 
 def _build(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:

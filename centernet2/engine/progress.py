@@ -1,4 +1,8 @@
-"""One compact line of progress, the writers of a run, and what they read."""
+"""One compact line of progress, the writers of a run, and what they read.
+
+A log that cannot be written, because the disk is full say, is no reason to end a run: it is told
+once, and training goes on until a checkpoint cannot be written.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import importlib.util
 import logging
 import os
 from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -19,7 +24,7 @@ from detectron2.utils.events import (
 )
 from fvcore.common.history_buffer import HistoryBuffer
 
-__all__ = ["ProgressPrinter", "RecentStorage", "build_writers"]
+__all__ = ["ProgressPrinter", "RecentStorage", "SteadyWriter", "build_writers"]
 
 logger = logging.getLogger(__name__)
 
@@ -96,14 +101,57 @@ class ProgressPrinter(EventWriter):
         return f"loss {total:.4g}" + (f" ({detail})" if len(medians) > 1 else "")
 
 
+class SteadyWriter(EventWriter):
+    """A writer whose failures to write are logged once, and end nothing.
+
+    Args:
+        writer: the one that writes.
+        name: of the log, for the message.
+    """
+
+    def __init__(self, writer: EventWriter, name: str) -> None:
+        self._writer = writer
+        self._name = name
+        self._told = False
+
+    def write(self) -> None:
+        """Write what is new."""
+        self._try(self._writer.write)
+
+    def close(self) -> None:
+        """Close the log."""
+        self._try(self._writer.close)
+
+    def _try(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except OSError as error:
+            if not self._told:
+                reason = error.strerror or error
+                logger.warning("%s cannot be written: %s. Lines will lack.", self._name, reason)
+            self._told = True
+
+
 def build_writers(output_dir: str, max_iter: int) -> list[EventWriter]:
     """Progress on the terminal, ``metrics.json`` (a JSON object a line), TensorBoard events."""
+    metrics = os.path.join(output_dir, "metrics.json")
+    _end_last_line(metrics)
     writers: list[EventWriter] = [
         ProgressPrinter(max_iter),
-        JSONWriter(os.path.join(output_dir, "metrics.json")),
+        SteadyWriter(JSONWriter(metrics), metrics),
     ]
     if importlib.util.find_spec("tensorboard"):
-        writers.append(TensorboardXWriter(output_dir))
+        writers.append(SteadyWriter(TensorboardXWriter(output_dir), "TensorBoard's log"))
     else:
         logger.info("No TensorBoard log: the package tensorboard is not installed.")
     return writers
+
+
+def _end_last_line(path: str) -> None:
+    # A line that a kill cut short must not take the next one with it
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return
+    with open(path, "rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")

@@ -10,6 +10,7 @@ from detectron2.data import build_detection_test_loader, get_detection_dataset_d
 
 from centernet2.data.mapper import DetectionMapper
 from centernet2.engine.broken_images import BrokenImage, BrokenImages, map_or_broken
+from centernet2.engine.loading_processes import deaths_told
 from centernet2.engine.proposal_files import add_proposals, proposal_file
 
 __all__ = ["TestLoader", "build_test_loader"]
@@ -42,7 +43,7 @@ class TestLoader:
 
     def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         broken = BrokenImages(self._limit, "It is evaluated as if nothing were found on it.")
-        for batch in self._loader:
+        for batch in deaths_told(self._loader, self._loader.num_workers):
             for sample in batch:
                 if isinstance(sample, BrokenImage):
                     broken.add(sample)

@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.engine import DefaultTrainer, HookBase, create_ddp_model
+from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.engine import hooks as detectron2_hooks
 from detectron2.engine.train_loop import TrainerBase
-from detectron2.evaluation import DatasetEvaluator, print_csv_format
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
@@ -22,27 +22,31 @@ from torch import nn
 
 from centernet2.engine import test_time_augmentation as tta
 from centernet2.engine.activation_checkpointing import checkpoint_activations
+from centernet2.engine.bad_steps import BadSteps
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_num_classes, check_test_sets
 from centernet2.engine.data_loader import build_train_loader
 from centernet2.engine.diagnostics import (
-    NonFiniteLossError,
     OutOfMemoryError,
     is_out_of_memory,
-    nonfinite_report,
-    out_of_memory_in_test,
     out_of_memory_report,
 )
 from centernet2.engine.ema import ModelEma
-from centernet2.engine.hooks import CheckpointHook, EmaHook, EvaluationHook
-from centernet2.engine.optimizer import build_optimizer
+from centernet2.engine.hooks import CheckpointHook, EmaHook, EvaluationHook, best_metric
+from centernet2.engine.loading_processes import LoadingProcessError
+from centernet2.engine.once import in_main_process
+from centernet2.engine.optimizer import build_optimizer, load_optimizer
 from centernet2.engine.precision import amp_dtype
 from centernet2.engine.progress import RecentStorage, build_writers
+from centernet2.engine.resume import load_newest
+from centernet2.engine.run_lock import claim_folder, release_folder
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.signals import StopRequest, TrainingInterrupted, stop_on_signals
+from centernet2.engine.storage import writing_told
 from centernet2.engine.test_set import build_test_loader
-from centernet2.engine.testing import test_on
-from centernet2.engine.train_step import NonFiniteLoss, TrainStep
+from centernet2.engine.testing import test_data_sets
+from centernet2.engine.train_step import NonFiniteLoss, TrainStep, distributed
+from centernet2.errors import UserError
 from centernet2.evaluation import build_evaluator
 
 __all__ = ["Trainer"]
@@ -89,13 +93,15 @@ class Trainer(DefaultTrainer):
         )
         device = torch.device(cfg.MODEL.DEVICE)
         self._trainer = TrainStep(
-            _distribute(model, device),
+            distributed(model, device),
             data_loader,
             optimizer,
             device=device,
             amp_dtype=amp_dtype(cfg),
             accumulation_steps=cfg.SOLVER.ACCUMULATION_STEPS,
+            keep_buffers=cfg.SOLVER.MAX_BAD_BATCHES != 0,
         )
+        self.bad_steps = BadSteps(cfg, self.model, optimizer)
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = Checkpointer(
             model, cfg.OUTPUT_DIR, ema=self.ema, trainer=weakref.proxy(self)
@@ -110,24 +116,26 @@ class Trainer(DefaultTrainer):
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from OUTPUT_DIR's last checkpoint, or load MODEL.WEIGHTS and start anew.
 
+        Where the last is absent or damaged, the newest before it that is whole takes its place.
         With SOLVER.RESET_ITER a resumed run takes the weights only and starts at iteration 0.
 
         Raises:
-            UserError: if the file is absent, damaged or unsafe.
+            UserError: if there are checkpoints but none is whole, or the file of MODEL.WEIGHTS is
+                absent, damaged or unsafe.
         """
         cfg = self.cfg
-        if resume and self.checkpointer.has_checkpoint():
-            parts: list[str] | None = [] if cfg.SOLVER.RESET_ITER else None
-            self.checkpointer.load(self.checkpointer.get_checkpoint_file(), checkpointables=parts)
-            if not cfg.SOLVER.RESET_ITER:
-                # The checkpoint holds the iteration that had just finished.
-                self.start_iter = self.iter + 1
-                logger.info("Resuming at iteration %d.", self.start_iter)
-                return
+        if resume and not cfg.SOLVER.RESET_ITER and load_newest(self.checkpointer):
+            # The checkpoint holds the iteration that had just finished.
+            self.start_iter = self.iter + 1
+            logger.info("Resuming at iteration %d.", self.start_iter)
+            return
+        last = self.checkpointer.get_checkpoint_file()
+        if resume and last:
+            self.checkpointer.load(last, checkpointables=[])
         else:
             if resume:
                 logger.info("No checkpoint in %s yet: starting anew.", cfg.OUTPUT_DIR)
-            elif self.checkpointer.has_checkpoint():
+            elif last:
                 logger.warning(
                     "%s has checkpoints of an earlier run, which this one will overwrite; "
                     "--resume would continue it.",
@@ -145,26 +153,33 @@ class Trainer(DefaultTrainer):
 
         Raises:
             TrainingInterrupted: after SIGTERM or Ctrl-C, when the state is saved.
-            NonFiniteLossError: if a loss became NaN or infinite; no weight was changed by it.
+            NonFiniteLossError: if a loss or gradient became NaN or infinite, oftener than
+                SOLVER.MAX_BAD_BATCHES allows; no weight was changed by it.
             OutOfMemoryError: with the keys to turn down.
+            StorageError: if OUTPUT_DIR cannot be written any more; the checkpoints stay whole.
         """
         start_at = getattr(self.data_loader, "start_at", None)
         if start_at is not None:
             start_at(self.seed, self.start_iter * self.cfg.SOLVER.ACCUMULATION_STEPS)
         elif self.start_iter:
             logger.warning("This data loader cannot resume: images come in a new order.")
+        folder = self.cfg.OUTPUT_DIR
+        in_main_process(lambda: claim_folder(folder))
         logger.info("Training iterations %d to %d.", self.start_iter, self.max_iter)
         with stop_on_signals() as self._stop, RecentStorage(self.start_iter) as self.storage:
             self.iter = self.start_iter
-            self.before_train()
             try:
-                self._run_iterations()
+                with writing_told(folder):
+                    self.before_train()
+                    self._run_iterations()
             finally:
                 self._trainer.close()
                 self.after_train()
                 broken = getattr(self.data_loader, "broken", None)
                 if broken is not None:
                     broken.report()
+                self.bad_steps.report()
+                release_folder(folder)
         return self._last_eval_results
 
     def _run_iterations(self) -> None:
@@ -194,16 +209,21 @@ class Trainer(DefaultTrainer):
         try:
             result = step.run(self.iter, self.seed, stop=bool(self._stop.signum))
         except NonFiniteLoss as failure:
-            batches = [b for part in comm.all_gather(failure.batches) for b in part]
-            lr = max(group["lr"] for group in self.optimizer.param_groups)
-            message = nonfinite_report(self.cfg, self.iter, lr, failure.losses, batches, self.model)
-            raise NonFiniteLossError(message) from failure
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise OutOfMemoryError(
-                out_of_memory_report(self.cfg, self.iter, step.batches, step.device)
-            ) from error
+            self.bad_steps.take(self.iter, failure)
+            self.storage.put_scalar("bad_batches", self.bad_steps.count, smoothing_hint=False)
+            return failure.stop
+        except LoadingProcessError:
+            if not step.batches:  # nothing of this step has begun
+                self._checkpoint_hook().save_finished()
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                raise OutOfMemoryError(
+                    out_of_memory_report(self.cfg, self.iter, step.batches, step.device)
+                ) from error
+            if not isinstance(error, UserError):
+                self.bad_steps.explain(self.iter, error)
+            raise
         self.storage.put_scalar("data_time", result.data_time)
         self.storage.put_scalar("total_loss", sum(result.losses.values()))
         if len(result.losses) > 1:
@@ -211,9 +231,7 @@ class Trainer(DefaultTrainer):
         return result.stop
 
     def _save_and_stop(self, signum: int, wait: bool = False) -> None:
-        for hook in self._hooks:
-            if isinstance(hook, CheckpointHook):
-                hook.save_now()
+        self._checkpoint_hook().save_now()
         if wait:
             comm.synchronize()  # a process that ends makes launchers end the others
         raise TrainingInterrupted(
@@ -222,12 +240,16 @@ class Trainer(DefaultTrainer):
             signum,
         )
 
+    def _checkpoint_hook(self) -> CheckpointHook:
+        return next(hook for hook in self._hooks if isinstance(hook, CheckpointHook))
+
     def state_dict(self) -> dict[str, Any]:
         """All of the run but the weights: what a checkpoint stores under ``trainer``."""
         state: dict[str, Any] = TrainerBase.state_dict(self)
         state["optimizer"] = self.optimizer.state_dict()
         state["grad_scaler"] = self._trainer.scaler.state_dict()
         state["seed"] = self.seed
+        state["bad_batches"] = self.bad_steps.count
         if self.ema is not None:
             state["ema_updates"] = self.ema.updates
         return state
@@ -235,7 +257,9 @@ class Trainer(DefaultTrainer):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Restore what :meth:`state_dict` returned."""
         TrainerBase.load_state_dict(self, state_dict)
-        self.optimizer.load_state_dict(state_dict["optimizer"])
+        if type(self.iter) is not int or self.iter < 0:
+            raise ValueError(f"its iteration is {self.iter!r}")
+        load_optimizer(self.optimizer, state_dict["optimizer"])
         if state_dict["grad_scaler"] and self._trainer.scaler.is_enabled():
             self._trainer.scaler.load_state_dict(state_dict["grad_scaler"])
         if self.cfg.SEED >= 0 and state_dict["seed"] != self.cfg.SEED:
@@ -245,6 +269,7 @@ class Trainer(DefaultTrainer):
                 state_dict["seed"],
             )
         self.seed = state_dict["seed"]
+        self.bad_steps.count = state_dict.get("bad_batches", 0)
         if self.ema is not None:
             if "ema_updates" in state_dict:
                 self.ema.updates = state_dict["ema_updates"]
@@ -273,14 +298,17 @@ class Trainer(DefaultTrainer):
             )
         hooks.append(
             CheckpointHook(
-                self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.CHECKPOINT_KEEP
+                self.checkpointer,
+                cfg.SOLVER.CHECKPOINT_PERIOD,
+                cfg.SOLVER.CHECKPOINT_KEEP,
+                check=self.bad_steps.check_weights,
             )
         )
         if cfg.DATASETS.TEST:
             # After the checkpoint: a failing evaluation loses nothing.
             hooks.append(
                 EvaluationHook(
-                    self._evaluate, cfg.TEST.EVAL_PERIOD, self.checkpointer, _best_metric(cfg)
+                    self._evaluate, cfg.TEST.EVAL_PERIOD, self.checkpointer, best_metric(cfg)
                 )
             )
         if comm.is_main_process():
@@ -327,24 +355,7 @@ class Trainer(DefaultTrainer):
             UserError: if the data or the number of classes do not fit, or TEST.AUG the model.
             TrainingInterrupted: see ``stop``.
         """
-        augmented = None
-        if evaluators is None:
-            evaluators = [cls.build_evaluator(cfg, name) for name in cfg.DATASETS.TEST]
-            augmented = tta.build_augmented(cfg, model) if cfg.TEST.AUG.ENABLED else None
-        results = {}
-        for name, evaluator in zip(cfg.DATASETS.TEST, evaluators):
-            loader, too_much = cls.build_test_loader(cfg, name), out_of_memory_in_test(cfg)
-            check_num_classes(cfg, name)
-            results[name] = test_on(model, loader, evaluator, stop, too_much)
-            if augmented is not None:
-                own, too_much = tta.augmented_config(cfg), tta.augmented_out_of_memory(cfg)
-                loader, evaluator = cls.build_test_loader(own, name), cls.build_evaluator(own, name)
-                found = test_on(augmented, loader, evaluator, stop, too_much)
-                results[name].update(tta.augmented_results(found))
-            if comm.is_main_process():
-                logger.info("Results on %s:", name)
-                print_csv_format(results[name])
-        return results[name] if len(results) == 1 else results
+        return test_data_sets(cls, cfg, model, evaluators, stop)
 
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
@@ -383,17 +394,3 @@ class Trainer(DefaultTrainer):
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> DatasetEvaluator:
         """See :func:`centernet2.evaluation.build_evaluator`."""
         return build_evaluator(cfg, dataset_name)
-
-
-def _distribute(model: nn.Module, device: torch.device) -> nn.Module:
-    # Detectron2 passes device_ids even for the CPU, which DistributedDataParallel refuses.
-    options = {} if device.type == "cuda" else {"device_ids": None}
-    return create_ddp_model(model, broadcast_buffers=False, **options)
-
-
-def _best_metric(cfg: CfgNode) -> str:
-    if cfg.TEST.BEST_METRIC:
-        return str(cfg.TEST.BEST_METRIC)
-    metric = "segm/AP" if cfg.MODEL.MASK_ON else "bbox/AP"
-    several = len(cfg.DATASETS.TEST) > 1
-    return f"{cfg.DATASETS.TEST[0]}/{metric}" if several else metric

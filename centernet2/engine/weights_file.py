@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from fvcore.common.checkpoint import _strip_prefix_if_present
 from centernet2.engine.array_pickle import ForeignObject, allow_arrays, arrays_of, load_arrays
 from centernet2.errors import UserError
 
-__all__ = ["load_weights_file"]
+__all__ = ["check_sums", "load_weights_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,24 @@ def load_weights_file(path: str | os.PathLike[str]) -> dict[str, Any]:
     if name.endswith(".pyth"):
         return _from_pycls(name, loaded)
     return _with_weights(name, loaded)
+
+
+def check_sums(path: str | os.PathLike[str]) -> None:
+    """Compare the content of a file of ``torch.save`` with the checksums in it.
+
+    PyTorch's reader does not, so that single bits that a disk lost would go on in the weights.
+
+    Raises:
+        UserError: if a part differs, or the file is cut short.
+    """
+    name = os.fspath(path)
+    try:
+        with zipfile.ZipFile(name) as archive:
+            damaged = archive.testzip()
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise _explained(name, error) from error
+    if damaged is not None:
+        raise UserError(f"{name} is damaged: the checksum of {damaged} in it is wrong.")
 
 
 def _is_torch_file(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 from centernet2.engine import TrainingInterrupted, launch, load_weights_file
+from centernet2.engine.launch import _wait
 from centernet2.errors import UserError
 
 SCRIPT = Path(__file__).with_name("tiny_train.py")
@@ -129,6 +131,30 @@ def test_nan_in_one_of_two_processes_ends_both_with_one_sentence(
     assert "loss_box = nan" in failed.stderr
     assert "003.png" in failed.stderr
     assert "Traceback" not in failed.stderr
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_ends_the_others_with_a_sentence(
+    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
+) -> None:
+    options = ("MODEL.META_ARCHITECTURE", "TinyDyingDetector", "SOLVER.CHECKPOINT_PERIOD", 2)
+    failed = run(tiny, tiny_folder, tmp_path, *options, flags=["--num-cpu-procs", "2"])
+    assert failed.returncode == 128 + signal.SIGKILL, failed.stderr
+    assert "error: process 1 of this run was ended by SIGKILL" in failed.stderr
+    assert "error (process 0): another process of this run ended" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert saved_iteration(tmp_path) == 3
+
+
+def test_processes_that_wait_for_one_that_failed_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[_wait.__module__], "_GRACE", 0.5)
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=time.sleep, args=(600,)) for _ in range(2)]
+    processes.insert(1, context.Process(target=os._exit, args=(3,)))
+    for process in processes:
+        process.start()
+    assert _wait(processes) == 1
+    assert [process.exitcode for process in processes] == [-9, 3, -9]
 
 
 @pytest.mark.slow

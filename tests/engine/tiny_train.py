@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.datasets import register_coco_instances
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, ImageList, Instances
+from detectron2.utils import comm
 from torch import nn
 
 from centernet2.engine import Trainer, argument_parser, evaluate_checkpoint, launch, setup
@@ -105,6 +108,19 @@ class TinyBreakingDetector(TinyDetector):
         if any(sample["file_name"].endswith("003.png") for sample in batch):
             losses["loss_box"] = losses["loss_box"] * float("nan")
         return losses
+
+
+@META_ARCH_REGISTRY.register()
+class TinyDyingDetector(TinyDetector):
+    """Its process 1 is killed in the sixth step."""
+
+    steps = 0
+
+    def _losses(self, *args: Any) -> Any:
+        self.steps += 1
+        if comm.get_rank() == 1 and self.steps == 6:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return TinyDetector._losses(*args)
 
 
 def write_data(folder: Path, images: int = 12) -> None:

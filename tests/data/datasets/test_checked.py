@@ -118,7 +118,8 @@ HOSTILE = st.sampled_from(
      "x", "../../../../etc/passwd", "/etc/passwd", "/dev/zero", "a\0b", "\ud800",
      "\u4e2d\U0001f600", "x" * 5000, "ooooooooooo", [], {}, [[]], [None], [1], [1] * 7,
      [math.nan] * 8, [1e300] * 8,
-     [2**70] * 4, ["a"] * 4, [[1, 2, 3]], [[math.nan] * 6], [[1e30] * 6], {"a": 1},
+     [2**70] * 4, ["a"] * 4, [[1, 2, 3]], [[1.0, 2.0, 3.0, 4.0]], [[]],
+     [[math.nan] * 6], [[1e30] * 6], {"a": 1},
      {"size": [10, 12], "counts": "o" * 40}, {"size": [10**9, 10**9], "counts": [1]},
      {"size": [10, 12], "counts": [10**6]}, {"size": [10, 12], "counts": [-5, 125]}]
 )  # fmt: skip
@@ -184,6 +185,7 @@ SAID: list[tuple[tuple[Any, ...], Any, str]] = [
     (("annotations", 0, "bbox"), [1, 2, 1e30, 4], "object number 1 has the bbox"),
     (("annotations", 0, "bbox"), [1, 2, 3], "instead of 4 numbers"),
     (("annotations", 0, "segmentation"), [[math.nan] * 6], "a polygon that is not a list of num"),
+    (("annotations", 0, "bbox"), [-math.inf, 2, math.inf, 4], r"has the bbox \[-inf, 2, inf, 4\]"),
     (("annotations", 1, "segmentation"), {"size": [9, 9], "counts": [81]}, "mask of the size .9,"),
     (("annotations", 1, "segmentation"), {"size": [10, 12], "counts": [999]}, "do not add up"),
     (("annotations", 1, "segmentation"), {"size": [10, 12], "counts": "o" * 40}, "do not add up"),
