@@ -1,4 +1,4 @@
-"""What docs/PYTHON_API.md and docs/COMMAND_LINE.md say can be run."""
+"""What docs/PYTHON_API.md, docs/COMMAND_LINE.md and docs/WEB.md say can be run."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ def blocks(page: str, language: str) -> list[str]:
 @pytest.mark.slow
 def test_python_examples_run(
     shared_data: Path,
+    street_video: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -32,6 +33,7 @@ def test_python_examples_run(
     photo = shared_data / "penn_fudan" / "images" / "FudanPed00001.jpg"
     (tmp_path / "photos").mkdir()
     shutil.copy(photo, tmp_path / "street.jpg")
+    shutil.copy(street_video, tmp_path / "street.mp4")
     shutil.copy(photo, tmp_path / "photos" / "1.jpg")
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
@@ -56,11 +58,11 @@ def test_table_names_what_detections_have() -> None:
 
 def test_command_line_examples_can_be_parsed() -> None:
     parser = full_parser()
-    lines = "".join(blocks("COMMAND_LINE.md", "bash")).splitlines()
+    lines = "".join(blocks("COMMAND_LINE.md", "bash") + blocks("WEB.md", "bash")).splitlines()
     examples = [line for line in lines if "centernet2 " in line]
     assert len(examples) >= 6
     for line in examples:
-        words = shlex.split(line.split(">")[0])
+        words = shlex.split(line.split(">")[0], comments=True)
         parser.parse_args(words[words.index("centernet2") + 1 :])
 
 
