@@ -4,9 +4,13 @@ from __future__ import annotations
 
 __all__ = ["BUNDLED", "OPTIONAL", "STATED", "USES"]
 
-# Licences of packages that state none, or that are only installed on other systems or Pythons: what
-# their wheels' metadata or the licence files of their projects say.
+# Licences that are not taken from the environment. Of packages that it does not hold (for other
+# systems or Pythons, or only read): what the metadata of their wheels says, and colorama's and
+# pyreadline3's licence texts in them. Of packages that state none, or "BSD" alone: the text in the
+# wheel. antlr4-python3-runtime and scikit-video say "BSD" and have no text; cuda-toolkit says
+# nothing, and stands for NVIDIA's packages.
 STATED = {
+    "antlr4-python3-runtime": "BSD",
     "appnope": "BSD-2-Clause",
     "audioop-lts": "PSF-2.0",
     "cffi": "MIT-0",
@@ -19,10 +23,12 @@ STATED = {
     "httpx2-jsfetch": "BSD-3-Clause",
     "humanfriendly": "MIT",
     "lvis": "BSD-2-Clause",
+    "nest-asyncio2": "BSD-2-Clause",
     "pycparser": "BSD-3-Clause",
-    "pyreadline3": "BSD",
+    "pyreadline3": "BSD-3-Clause",
     "sal-detectron2": "Apache-2.0",
-    "scikit-video": "BSD-3-Clause",
+    "scikit-video": "BSD",
+    "semantic-version": "BSD-2-Clause",
     "setuptools": "MIT",
     "tomli": "MIT",
 }
@@ -98,7 +104,9 @@ has their terms to keep:
   it the demo opens no windows.
 - **shapely**: GEOS (LGPL-2.1).
 - **numpy**, **scipy**, **opencv-python**: libgfortran and libquadmath (GPL-3.0 with the runtime
-  library exception, which leaves what uses them free; LGPL-2.1).
+  library exception, which leaves what uses them free; LGPL-2.1). **torch**: libgomp (the former).
+- **setuptools**: autocommand (LGPL-3.0), as Python files in its folder `_vendor`; two scripts
+  beside it import it, and nothing else does.
 - **nvidia-\\***, **cuda-\\***: NVIDIA's terms, which torch's CUDA build brings along on Linux. A
   CPU build of PyTorch has none of them.
 
