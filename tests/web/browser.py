@@ -136,6 +136,16 @@ class Browser:
               input.dispatchEvent(new Event(kind, {{bubbles: true}})); }})()"""
         )
 
+    def press(self, place: str) -> None:
+        """Press the mouse where something is."""
+        self.until(f"document.querySelector({json.dumps(place)})")
+        script = f"""(() => {{ const box = document.querySelector({json.dumps(place)});
+            box.scrollIntoView({{block: 'center'}}); const r = box.getBoundingClientRect();
+            return [r.x + r.width / 2, r.y + r.height / 2]; }})()"""
+        x, y = self.do(script)
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
     def click(self, place: str) -> None:
         """Press what is there."""
         self.until(f"document.querySelector({json.dumps(place)})")

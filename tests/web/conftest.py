@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -11,9 +12,10 @@ import pytest
 
 pytest.importorskip("gradio", reason="the extra is absent: pip install 'centernet2[web]'")
 
+import numpy as np
 from PIL import Image
 
-from centernet2 import Detector
+from centernet2 import Detections, Detector
 from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.video import VideoReader
 from centernet2.web.results import LOWEST_SCORE
@@ -38,14 +40,33 @@ def detector() -> Detector:
     return Detector("pedestrian", device="cpu", score_thresh=LOWEST_SCORE)
 
 
+class Twin:
+    """The same model, which calls every second object a rider."""
+
+    class_names = ("person", "rider")
+
+    def __init__(self, real: Detector) -> None:
+        self._real, self.predictor = real, real.predictor
+
+    def __call__(self, image: Path) -> list[Detections]:
+        return list(map(self._renamed, self._real(image)))
+
+    def stream(self, video: Path, excerpt: Excerpt) -> Iterator[Detections]:
+        return map(self._renamed, self._real.stream(video, excerpt=excerpt))
+
+    def _renamed(self, found: Detections) -> Detections:
+        names = {"class_names": self.class_names, "category_ids": (1, 2)}
+        return dataclasses.replace(found, labels=np.arange(len(found)) % 2, **names)
+
+
 @pytest.fixture(scope="session")
 def site(detector: Detector) -> Iterator[Site]:
-    """The page with the shipped model under two names, on a free port."""
+    """The page with the shipped model and its twin, on a free port."""
     import uvicorn
 
     require_gradio()
     with private_folder() as folder, open_socket("127.0.0.1", 0) as listening:
-        models = {"pedestrian": detector, "the same": detector}
+        models = {"pedestrian": detector, "twin": Twin(detector)}
         app = build_app(models, LIMITS, folder, "127.0.0.1")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
