@@ -48,7 +48,13 @@ class DetectionMapper(DatasetMapper):
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
         """The arguments that a config stands for."""
-        options: dict[str, Any] = super().from_config(cfg, is_train)
+        asked = cfg
+        if cfg.MODEL.KEYPOINT_ON and not is_train:
+            # Detectron2 would ask for the training set's keypoints, which a test does not need
+            asked = cfg.clone()
+            asked.defrost()
+            asked.MODEL.KEYPOINT_ON = False
+        options: dict[str, Any] = super().from_config(asked, is_train)
         options["augmentations"] = build_augmentation(cfg, is_train)
         options["clip_boxes"] = not cfg.INPUT.NOT_CLAMP_BOX
         return options

@@ -15,6 +15,7 @@ from detectron2.config import CfgNode
 from centernet2.data.datasets import register_custom
 from centernet2.data.datasets.coco_summary import CocoSummary, read_coco, summarize_coco
 from centernet2.data.datasets.custom import CUSTOM_TRAIN, CUSTOM_VAL, require_files
+from centernet2.data.datasets.keypoints import mirror_pairs
 from centernet2.data.datasets.split import split_coco
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checks import class_counts, set_num_classes
@@ -178,6 +179,7 @@ def prepare_custom_data(cfg: CfgNode, evaluation: bool = False) -> None:
             _check_length(cfg, summary)
     _fit_masks(cfg, [json_file for json_file, _, _ in used], summaries)
     _fit_class_counts(cfg)
+    _fit_joints(cfg, summaries[0])
     register_custom(cfg)
 
 
@@ -265,6 +267,19 @@ def _fit_masks(cfg: CfgNode, files: Sequence[str], summaries: Sequence[CocoSumma
     if summaries[0].has_rle and cfg.INPUT.MASK_FORMAT != "bitmask":
         logger.info("%s has run-length masks: INPUT.MASK_FORMAT is set to bitmask.", files[0])
         cfg.INPUT.MASK_FORMAT = "bitmask"
+
+
+def _fit_joints(cfg: CfgNode, summary: CocoSummary) -> None:
+    # Into the config, as a trained model is used where its data is not
+    points, names = cfg.MODEL.POINTS, list(summary.keypoint_names)
+    if not (names and cfg.MODEL.KEYPOINT_ON and cfg.MODEL.META_ARCHITECTURE == "ObjectsAsPoints"):
+        return
+    if not points.MIRROR_PAIRS:
+        pairs = [[names.index(a), names.index(b)] for a, b in mirror_pairs(names)]
+        points.MIRROR_PAIRS = pairs or [[0, 0]]
+    if len(names) != cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS:
+        cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = len(names)
+        logger.info("Joints of the data: MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS %d.", len(names))
 
 
 def _fit_class_counts(cfg: CfgNode) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from centernet2.data.coco_sections import missing_sections
+from centernet2.data.datasets.keypoints import keypoint_metadata
 from centernet2.data.json_file import read_json
 from centernet2.errors import UserError
 
@@ -35,6 +36,8 @@ class CocoSummary:
     """Id of the first of them; None if there is none."""
     has_rle: bool
     """Whether a mask of ``objects`` is run-length encoded."""
+    keypoint_names: tuple[str, ...] = ()
+    """Of the first category that has keypoints."""
 
 
 def read_coco(json_file: str) -> dict[str, Any]:
@@ -104,6 +107,7 @@ def summarize_coco(json_file: str, image_root: str, evaluated: bool = False) -> 
         without_mask=without_mask,
         first_without_mask=first_without_mask,
         has_rle=has_rle,
+        keypoint_names=tuple(keypoint_metadata(data["categories"]).get("keypoint_names", ())),
     )
 
 

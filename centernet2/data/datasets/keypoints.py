@@ -8,7 +8,7 @@ from typing import Any
 
 from centernet2.data.json_file import read_json
 
-__all__ = ["keypoint_metadata", "read_keypoint_metadata"]
+__all__ = ["keypoint_metadata", "mirror_pairs", "read_keypoint_metadata"]
 
 _SIDES = ("left", "right")
 
@@ -20,28 +20,24 @@ def keypoint_metadata(categories: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         categories: of a COCO file; the first one with ``keypoints`` counts.
 
     Returns:
-        ``keypoint_names``; ``keypoint_flip_map``, pairs of names that differ by "left" and "right"
-        alone; ``keypoint_connection_rules``, the ``skeleton`` without colours. Empty if there are
-        no keypoints.
+        ``keypoint_names`` and ``keypoint_flip_map``, :func:`mirror_pairs`. Empty if there are no
+        keypoints.
     """
-    found = next((c for c in categories if c.get("keypoints")), None)
-    if found is None:
+    lists = [c["keypoints"] for c in categories if isinstance(c.get("keypoints"), list)]
+    names = next(([str(name) for name in found] for found in lists if found), None)
+    if names is None:
         return {}
-    names = [str(name) for name in found["keypoints"]]
+    return {"keypoint_names": names, "keypoint_flip_map": mirror_pairs(names)}
+
+
+def mirror_pairs(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of names that differ by "left" and "right" alone."""
     left, right = _SIDES
-    pairs = [
+    return [
         (name, name.replace(left, right))
         for name in names
         if left in name and name.replace(left, right) in names
     ]
-    limbs = [
-        (names[a - 1], names[b - 1], None)
-        for a, b in found.get("skeleton", ())
-        if 0 < a <= len(names) and 0 < b <= len(names)
-    ]
-    return {
-        "keypoint_names": names, "keypoint_flip_map": pairs, "keypoint_connection_rules": limbs,
-    }  # fmt: skip
 
 
 def read_keypoint_metadata(json_file: str | os.PathLike[str]) -> dict[str, Any]:

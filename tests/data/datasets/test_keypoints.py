@@ -16,17 +16,13 @@ def test_coco_itself(shared_data):
     registered = MetadataCatalog.get("keypoints_coco_2017_val")
     assert found["keypoint_names"] == list(registered.keypoint_names)
     assert {tuple(p) for p in found["keypoint_flip_map"]} == set(registered.keypoint_flip_map)
-    assert ("left_ankle", "left_knee", None) in found["keypoint_connection_rules"]
-    assert len(found["keypoint_connection_rules"]) == 19
 
 
 def test_other_keypoints():
-    skeleton = [[1, 2], [1, 3], [1, 9]]
-    found = keypoint_metadata([{"id": 1, "name": "box"}, {**HAND, "skeleton": skeleton}])
-    assert found["keypoint_names"] == HAND["keypoints"]
-    assert found["keypoint_flip_map"] == [("left_tip", "right_tip")]
-    limbs = [("wrist", "left_tip", None), ("wrist", "right_tip", None)]
-    assert found["keypoint_connection_rules"] == limbs
+    found = keypoint_metadata([{"id": 1, "name": "box", "keypoints": 5}, {"id": 2}, HAND])
+    assert found == {
+        "keypoint_names": HAND["keypoints"], "keypoint_flip_map": [("left_tip", "right_tip")],
+    }  # fmt: skip
     assert keypoint_metadata([{"id": 1, "name": "box"}]) == {}
 
 
