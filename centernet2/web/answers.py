@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,6 +95,9 @@ class Answers:
             **self._cleared(before),
             self._status: note(taken.text + hint),
             self._controls.stretch: gr.update(visible=taken.is_video),
+            self._controls.start: 0,
+            self._controls.end: math.ceil(100 * (taken.seconds or 0)) / 100,
+            self._controls.every: 1,
         }
 
     def find_on_image(self, sent: str | None, *rest: Any) -> Iterator[Answer]:
@@ -233,7 +237,7 @@ def _look(least: Any, classes: Any, masks: Any) -> Look:
 
 
 def _excerpt(start: float | None, end: float | None, every: float | None) -> Excerpt:
-    until = Fraction(end).limit_denominator(1000) if end is not None else None
+    until = Fraction(end).limit_denominator(1000) if end else None  # 0: not told by the file
     return Excerpt(Fraction(start or 0).limit_denominator(1000), until, int(every or 1))
 
 

@@ -71,9 +71,7 @@ class Controls:
         with gr.Group(visible=False) as stretch:
             with gr.Row():
                 start = gr.Number(0, label="From second", minimum=0, min_width=80, elem_id="start")
-                end = gr.Number(
-                    label="To second", minimum=0, min_width=80, placeholder="end", elem_id="end"
-                )
+                end = gr.Number(0, label="To second", minimum=0, min_width=80, elem_id="end")
             every = gr.Number(1, label="Every n-th frame", minimum=1, precision=0, elem_id="every")
         first = gr.Dropdown(
             list(models), value=models[0], label="Model", visible=several, elem_id="first"

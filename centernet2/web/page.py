@@ -63,6 +63,7 @@ def _connect(
     parts = [part for panel in panels for part in panel.parts]
     everything = [
         *(status, shown, place, redraw, controls.stretch, controls.stop, controls.classes),
+        *(controls.start, controls.end, controls.every),
         *parts,
     ]
     work = [*controls.work, shown]

@@ -6,12 +6,13 @@ import dataclasses
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 from PIL import Image
 
 from centernet2.errors import UserError
-from centernet2.inference.excerpt import WHOLE, Excerpt
+from centernet2.inference.excerpt import Excerpt
 from centernet2.inference.inputs import VIDEO_SUFFIXES
 from centernet2.inference.video import VideoReader
 
@@ -49,11 +50,13 @@ class Upload:
         path: where it is.
         is_video: whether it is one; else it is an image.
         text: what it is, in a few words.
+        seconds: how long a video lasts, as far as it tells.
     """
 
     path: Path
     is_video: bool
     text: str
+    seconds: Fraction | None = None
 
 
 def check_upload(sent: str, folder: Path, limits: Limits) -> Upload:
@@ -95,9 +98,10 @@ def _check_video(path: Path, limits: Limits) -> Upload:
     with VideoReader(path) as reader:
         height, width = reader.stored_size
         _check_size(path, width, height, limits)
-        length = f"{float(reader.duration):.1f} s, " if reader.duration is not None else ""
+        seconds = reader.duration
+        length = f"{float(seconds):.1f} s, " if seconds is not None else ""
         rate = f"{float(reader.rate):.3g} frames/s"
-    return Upload(path, True, f"{path.name}: {width} × {height}, {length}{rate}")
+    return Upload(path, True, f"{path.name}: {width} × {height}, {length}{rate}", seconds)
 
 
 def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
@@ -121,11 +125,12 @@ def check_stretch(path: Path, excerpt: Excerpt, limits: Limits) -> None:
     """
     with named_plainly(path), VideoReader(path, excerpt) as reader:
         ends = [time for time in (excerpt.end, reader.duration) if time is not None]
-        if ends and min(ends) - excerpt.start > limits.video_seconds:
-            too_long = "lasts" if excerpt == WHOLE else "this stretch lasts"
+        length = min(ends) - excerpt.start if ends else Fraction(0)
+        if length > limits.video_seconds:
+            what = "lasts" if length == reader.duration else "this stretch lasts"
             raise UserError(
-                f"{path}: {too_long} {float(min(ends) - excerpt.start):g} s, and this page takes "
-                f"{limits.video_seconds} s: choose a shorter stretch, or use centernet2 predict"
+                f"{path}: {what} {float(length):g} s, and this page takes {limits.video_seconds} "
+                "s: choose a shorter stretch, or use centernet2 predict"
             )
 
 

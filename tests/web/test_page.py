@@ -157,6 +157,7 @@ def test_a_part_of_a_video_is_drawn_and_played(
     browser.open(site.address)
     browser.send(street_video)
     browser.until("document.querySelector('#status').innerText.includes('10.0 s, 25 frames/s')")
+    browser.until("document.querySelector('#end input')?.value == '10'")
     browser.set("#start input", 4)
     browser.set("#end input", 5)
     browser.set("#every input", 12)
