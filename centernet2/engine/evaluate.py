@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
+from torch import nn
 
 from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checkpoint import Checkpointer
@@ -36,6 +37,7 @@ def evaluate_checkpoint(
     *,
     config_file: str = "",
     draw: Draw | None = None,
+    model: nn.Module | None = None,
 ) -> dict[str, Any]:
     """Evaluate a checkpoint on DATASETS.TEST and write OUTPUT_DIR's ``metrics_eval.json``.
 
@@ -49,6 +51,7 @@ def evaluate_checkpoint(
         trainer: whose ``build_model`` and ``test`` are used.
         config_file: named in the reports.
         draw: draws the reports' best and worst images; None: they have none.
+        model: evaluate this one as it is, which came from the file that MODEL.WEIGHTS names.
 
     Returns:
         See :meth:`Trainer.test`.
@@ -59,6 +62,22 @@ def evaluate_checkpoint(
     if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST is empty: name the data sets to evaluate.")
     check_test_sets(cfg)
+    weights = cfg.MODEL.WEIGHTS
+    if model is None:
+        model, weights = _load(cfg, resume, trainer)
+    results = trainer.test(cfg, model)
+    if comm.is_main_process():
+        with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:
+            json.dump({"weights": weights, "results": results}, file, indent=2)
+        if cfg.TEST.REPORT:
+            about = {"config": config_file or "defaults", "weights": weights}
+            for name in cfg.DATASETS.TEST:
+                _report(name, Path(cfg.OUTPUT_DIR, "inference", name), about, draw)
+    return results
+
+
+def _load(cfg: CfgNode, resume: bool, trainer: type[Trainer]) -> tuple[nn.Module, str]:
+    """The model that is evaluated, and the file of its weights."""
     model = trainer.build_model(cfg)
     checkpointer = Checkpointer(model, cfg.OUTPUT_DIR)
     last = resume and checkpointer.has_checkpoint()
@@ -70,15 +89,7 @@ def evaluate_checkpoint(
         )
     checkpointer.load(weights)
     to_inference_form(model, inference_dtype(cfg))
-    results = trainer.test(cfg, model)
-    if comm.is_main_process():
-        with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:
-            json.dump({"weights": weights, "results": results}, file, indent=2)
-        if cfg.TEST.REPORT:
-            about = {"config": config_file or "defaults", "weights": weights}
-            for name in cfg.DATASETS.TEST:
-                _report(name, Path(cfg.OUTPUT_DIR, "inference", name), about, draw)
-    return results
+    return model, weights
 
 
 def _report(name: str, folder: Path, about: dict[str, str], draw: Draw | None) -> None:

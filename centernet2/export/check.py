@@ -1,8 +1,9 @@
-"""An exported file and its model on the same images."""
+"""An exported file and its model on the same images, and the images."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,13 +11,17 @@ from detectron2.data import transforms as T
 
 from centernet2.data.glyphs.characters import CHARACTERS
 from centernet2.data.glyphs.render import render_scene
+from centernet2.errors import UserError
 from centernet2.export.file_info import FileInfo
 from centernet2.export.fitting import fit_into, fit_sides
 from centernet2.export.parity import Parity, compare, model_outputs
 from centernet2.export.runtimes import ExportedFile
+from centernet2.inference.inputs import find_images, read_image
 from centernet2.inference.predictor import Predictor
 
-__all__ = ["check_inputs", "check_parity", "embedded_picture"]
+__all__ = ["calibration_inputs", "check_inputs", "check_parity", "embedded_picture"]
+
+_MOST_FOR_CALIBRATION = 100
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,6 +54,22 @@ def check_inputs(pictures: Sequence[Pixels], info: FileInfo) -> list[Pixels]:
         other = T.ResizeTransform(height, width, height * 9 // 10, width * 7 // 10)
         inputs += [usual, other.apply_image(usual)]
     return inputs
+
+
+def calibration_inputs(folder: Path, info: FileInfo) -> list[Pixels]:
+    """Images of a folder in the size that a file takes, at most 100, evenly spread by name.
+
+    Raises:
+        UserError: it holds no images, or one that cannot be read.
+    """
+    found = find_images([str(folder)])
+    if not found.images:
+        raise UserError("; ".join(found.problems) or f"{folder} holds no images")
+    step = -(-len(found.images) // _MOST_FOR_CALIBRATION)
+    pictures = (read_image(path) for path in found.images[::step])
+    if info.size is None:
+        return [fit_sides(picture, info.sides) for picture in pictures]
+    return [fit_into(picture, info.size, info.padding)[0] for picture in pictures]
 
 
 def check_parity(predictor: Predictor, file: ExportedFile, inputs: Sequence[Pixels]) -> Parity:

@@ -30,7 +30,7 @@ class FileInfo:
             the second, where ``size`` is None; (0, 0): left as they are.
         padding: colour (RGB) of what is added to an image below and to the right to reach ``size``.
         masks: "none"; "boxes": probabilities within each box; "image": pasted.
-        config: YAML of the model's configuration.
+        config: YAML of the model's configuration, without the place of its weights.
     """
 
     class_names: list[str]
@@ -83,7 +83,8 @@ def describe_export(
         size: see :class:`FileInfo`.
         paste_masks: whether masks have the image's size.
     """
-    cfg = predictor.cfg
+    cfg = predictor.cfg.clone()
+    cfg.MODEL.WEIGHTS = ""  # a path of the machine that exports
     mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN]
     red, green, blue = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
     # Only two-stage models have masks, whatever the key says

@@ -57,6 +57,8 @@ class DetectorGraph(nn.Module):
             raise UserError(
                 f"MODEL.PROPOSAL_GENERATOR.NAME {name} cannot be exported: CenterNet can"
             )
+        if any(p.dtype != torch.float32 for p in model.parameters()):
+            raise UserError("TEST.PRECISION must be float32 for an export")
         two_stages = isinstance(model, GeneralizedRCNN)
         self.backbone = model.backbone
         self.first = FirstStage(model.proposal_generator)

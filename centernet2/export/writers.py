@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import logging
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -82,8 +83,9 @@ def write_onnx(
                 **choice,
             )
         except torch.onnx.errors.UnsupportedOperatorError as error:
+            operators = re.findall(r"\w+::\w+", str(error))
             raise UserError(
-                f"ONNX cannot express this model ({str(error).splitlines()[0].rstrip('.')}): "
+                f"ONNX has no operator for {' '.join(operators) or 'a part of this model'}: "
                 "take --format torchscript"
             ) from error
         model = onnx.load(draft)
@@ -110,6 +112,8 @@ def convert_to_openvino(source: Path, info: FileInfo, path: Path) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what tracing says of shapes that are the same for every image."""
+    # Where an operator is missing the whole graph would be printed
+    torch._C._jit_set_onnx_log_enabled(False)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,13 +1,27 @@
 from __future__ import annotations
 
 import json
+import logging
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from centernet2.cli.main import full_parser
+
+REPO = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
+
+
+def test_commands_of_the_page_can_be_parsed() -> None:
+    parser = full_parser()
+    lines = (REPO / "docs" / "EXPORT.md").read_text(encoding="utf-8").splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("centernet2 ")]
+    assert {words[1] for words in commands} == {"export", "eval"}
+    for words in commands:
+        parser.parse_args(words[1:])
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +61,53 @@ def test_nothing_to_compare_ends_with_1(run: Run, model: Path) -> None:
     assert "--image FILE" in printed
 
 
+def test_latency_is_measured_beside_pytorch(run: Run, model: Path) -> None:
+    status, printed, _ = run(
+        "export", model, "--output", "a.ts", "--benchmark", "--repeat", "2", "--threads", "1",
+        "--json", "a.json", "--opts", "INPUT.MIN_SIZE_TEST", "160",
+    )  # fmt: skip
+    assert status == 0
+    assert "medians of 2 rounds in turns" in printed
+    measured = json.loads(Path("a.json").read_text())["benchmark"]
+    assert [name.split()[0] for name in measured["runtimes"]] == ["PyTorch", "TorchScript"]
+    assert measured["machine"]["threads"] == 1
+    assert measured["size"] == [92, 96]  # of 521 x 545, the longer side at most 96
+    for row in measured["runtimes"].values():
+        assert row["rounds"] == 2
+        assert row["median_s"] > 0 and row["processor_median_s"] > 0
+
+
+def test_exported_file_is_evaluated_like_its_model(
+    run: Run, model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("fvcore", "detectron2", "centernet2"):  # the evaluation adds to these
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+    assert run("export", model, "--output", "a.ts")[0] == 0
+    images = [{"id": n, "file_name": f"{n}.png", "height": 40, "width": 60} for n in range(3)]
+    box = {"category_id": 1, "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}
+    data = {
+        "images": images,
+        "annotations": [{"id": n + 1, "image_id": n, **box} for n in range(3)],
+        "categories": [{"id": 1, "name": "a"}, {"id": 2, "name": "b"}],
+    }
+    (tmp_path / "val.json").write_text(json.dumps(data))
+    found = []
+    for number, name in enumerate((model, "a.ts")):
+        output = tmp_path / f"out{number}"
+        words = ["--val", tmp_path / "val.json", photos, "--output", output]
+        options = ["DATALOADER.NUM_WORKERS", "0", "TEST.REPORT", "False"]
+        assert run("eval", "--model", name, *words, *options)[0] == 0
+        (results,) = output.rglob("coco_instances_results.json")
+        found.append(json.loads(results.read_text()))
+    expected, exported = found
+    assert len(expected) == len(exported) > 0
+    for one, other in zip(expected, exported):
+        assert one["image_id"] == other["image_id"]
+        assert one["category_id"] == other["category_id"]
+        assert one["bbox"] == pytest.approx(other["bbox"], abs=0.01)
+        assert one["score"] == pytest.approx(other["score"], abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -72,6 +133,10 @@ def test_wrong_options(
         (["cats"], "there is no model 'cats'"),
         (["MODEL", "--weights", "none.pth"], "none.pth"),
         (["MODEL", "--image", "none.jpg"], "none.jpg"),
+        (["MODEL", "--int8"], "--calibration FOLDER"),
+        (["MODEL", "--calibration", "photos"], "--int8"),
+        (["MODEL", "--int8", "--calibration", "x", "--format", "torchscript"], "not torchscript"),
+        (["MODEL", "--int8", "--calibration", "absent", "--size", "160", "160"], "absent"),
         (["MODEL", "--opts", "TEST.AUG.ENABLED", "True"], "TEST.AUG.ENABLED"),
     ],
 )

@@ -43,6 +43,17 @@ def test_pasted_masks_in_an_onnx_file(load: Load, export: Export) -> None:
         assert check_parity(predictor, file, inputs).within(1e-2)
 
 
+def test_deformable_convolutions_go_to_torchscript(
+    load: Load, export: Export, capfd: pytest.CaptureFixture[str]
+) -> None:
+    predictor = load("one stage", changes={"MODEL.CENTERNET.USE_DEFORMABLE": True})
+    with pytest.raises(UserError, match=r"torchvision::deform_conv2d: take --format torchscript"):
+        export(predictor, "onnx")
+    assert "Torch IR" not in "".join(capfd.readouterr())
+    file = load_exported(export(predictor, "torchscript"), threads=1)
+    assert check_parity(predictor, file, check_inputs([embedded_picture()], file.info)).within(1e-2)
+
+
 @pytest.mark.parametrize("name", ["a.onnx", "a.xml", "a.ts"])
 def test_broken_and_missing_files_are_one_sentence(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match=rf"{name}: no such file"):
