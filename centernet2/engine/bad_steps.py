@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import torch
 from detectron2.config import CfgNode
 from detectron2.utils import comm
+from detectron2.utils.events import get_event_storage
 from torch import nn
 
 from centernet2.engine.diagnostics import (
@@ -16,9 +18,12 @@ from centernet2.engine.diagnostics import (
     nonfinite_weights,
     weights_report,
 )
-from centernet2.engine.train_step import NonFiniteLoss
+from centernet2.engine.train_step import MicroBatch, NonFiniteLoss
 
 __all__ = ["BadSteps"]
+
+# What models say of numbers that they cannot work with
+_NOT_FINITE = re.compile(r"\bNaN\b|\bnan\b|\b[Ii]nf(inite)?\b|not finite")
 
 logger = logging.getLogger(__name__)
 
@@ -53,24 +58,37 @@ class BadSteps:
         weights = sorted({name for _, names in parts for name in names})
         lr = max(group["lr"] for group in self._optimizer.param_groups)
         message = nonfinite_report(self._cfg, iteration, lr, failure, batches, weights)
-        if weights or 0 <= self._limit <= self.count:
+        self._leave_out(message, failure, may=not weights)
+
+    def _leave_out(self, message: str, error: Exception, may: bool) -> None:
+        if not may or 0 <= self._limit <= self.count:
             if self.count:
                 message += f"\n{self._counted}"
-            raise NonFiniteLossError(message) from failure
+            raise NonFiniteLossError(message) from error
         self.count += 1
+        get_event_storage().put_scalar("bad_batches", self.count, smoothing_hint=False)
         logger.warning("%s\nThis step is left out. %s", message, self._counted)
 
-    def explain(self, iteration: int, error: Exception) -> None:
-        """Tell of a forward pass that failed because of weights that are not finite.
+    def explain(self, iteration: int, error: Exception, batches: list[MicroBatch]) -> bool:
+        """Count a step whose forward pass failed because of numbers that are not finite.
+
+        With several processes it ends the run: the others wait for what this one cannot compute.
+
+        Args:
+            batches: of the step in this process, the last of which failed.
+
+        Returns:
+            False if the error has another reason.
 
         Raises:
-            NonFiniteLossError: if that is so; otherwise the error has another reason.
+            NonFiniteLossError: see :meth:`take`.
         """
         weights = nonfinite_weights(self._model)
-        if weights:
-            raise NonFiniteLossError(
-                forward_report(self._cfg, iteration, error, weights)
-            ) from error
+        if not batches or not (weights or batches[-1].not_finite or _NOT_FINITE.search(str(error))):
+            return False
+        message = forward_report(self._cfg, iteration, error, batches[-1], weights)
+        self._leave_out(message, error, may=not weights and comm.get_world_size() == 1)
+        return True
 
     def check_weights(self) -> None:
         """Look at the weights before they are saved, so that they replace no good checkpoint.

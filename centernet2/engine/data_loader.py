@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import pickle
 import signal
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from centernet2.data.keypoint_mapper import training_mapper
 from centernet2.engine.broken_images import BrokenImage, BrokenImages, map_or_broken
-from centernet2.engine.loading_processes import deaths_told
+from centernet2.engine.loading_processes import deaths_told, packed
 from centernet2.engine.seeding import derive_seed, seed_generators
 from centernet2.engine.training_set import load_training_set
 from centernet2.errors import UserError
@@ -223,10 +224,11 @@ class TrainLoader:
             _SeededSamples(self._dataset, self._mapper, self._seed),
             batch_sampler=sampler,
             num_workers=self._num_workers,
-            collate_fn=_as_list,
+            collate_fn=packed if self._num_workers else _as_list,
             worker_init_fn=_leave_signals_to_parent,
         )
-        for batch in deaths_told(loader, self._num_workers):
+        unpack = pickle.loads if self._num_workers else None
+        for batch in deaths_told(loader, self._num_workers, unpack):
             for loaded in batch:
                 for image in loaded.broken:
                     self.broken.add(image)

@@ -71,14 +71,22 @@ def nonfinite_report(
             [_some(failure.gradients)],
         )
     culprits = [b for b in batches if not all(map(math.isfinite, b.losses.values()))]
-    files = [name for batch in culprits or batches for name in batch.files]
+    first = f"{what} at iteration {iteration} with learning rate {lr:.3g}: {', '.join(bad)}."
+    return _explained(cfg, [first], culprits or batches, batches, weights)
+
+
+def _explained(
+    cfg: CfgNode,
+    lines: list[str],
+    culprits: list[MicroBatch],
+    batches: list[MicroBatch],
+    weights: list[str],
+) -> str:
+    files = [name for batch in culprits for name in batch.files]
     shown = ", ".join(files[:_FILES_SHOWN])
     if len(files) > _FILES_SHOWN:
         shown += f" and {len(files) - _FILES_SHOWN} more"
-    lines = [
-        f"{what} at iteration {iteration} with learning rate {lr:.3g}: {', '.join(bad)}.",
-        f"Images: {shown}.",
-    ]
+    lines.append(f"Images: {shown}.")
     pixels = [name for batch in batches for name in batch.not_finite]
     if pixels:
         lines.append(f"Pixels were already not finite in {', '.join(pixels[:_FILES_SHOWN])}.")
@@ -95,16 +103,20 @@ def weights_report(names: list[str]) -> str:
     )
 
 
-def forward_report(cfg: CfgNode, iteration: int, error: Exception, weights: list[str]) -> str:
-    """Say of a forward pass that failed that the weights, not the code, are why."""
-    reason = (str(error) or type(error).__name__).splitlines()[0]
-    return "\n".join(
-        [
-            f"The forward pass failed at iteration {iteration} ({type(error).__name__}: {reason}).",
-            weights_report(weights),
-            _learning_rate_hint(cfg),
-        ]
-    )
+def forward_report(
+    cfg: CfgNode, iteration: int, error: Exception, batch: MicroBatch, weights: list[str]
+) -> str:
+    """Say of a forward pass that failed that numbers, not the code, are why.
+
+    Args:
+        batch: what it was given.
+        weights: names of parameters that were already not finite.
+    """
+    reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+    lines = [
+        f"The forward pass failed at iteration {iteration} ({type(error).__name__}: {reason})."
+    ]
+    return _explained(cfg, lines, [batch], [batch], weights)
 
 
 def _some(names: list[str]) -> str:

@@ -7,12 +7,13 @@ import re
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any, Callable, Union
 
 from centernet2.errors import UserError
 
-__all__ = ["LoadingProcessError", "deaths_told"]
+__all__ = ["LoadingProcessError", "deaths_told", "packed"]
 
 _DIED = re.compile(r"DataLoader worker \(pid.*?\) (?P<how>is killed by signal: \w[\w ]*|exited)")
 _NO_MEMORY = re.compile(r"Caught MemoryError|can't allocate memory|Cannot allocate memory")
@@ -27,7 +28,18 @@ class LoadingProcessError(UserError):
     exit_code = 6
 
 
-def deaths_told(loader: Iterable[Any], workers: int) -> Iterator[Any]:
+def packed(batch: Any) -> bytes:
+    """A batch as it travels to the process that trains, its tensors in the shared memory.
+
+    As a loader's ``collate_fn`` it puts them there in the loading process's main thread. PyTorch
+    does it in the queue's, which drops a batch that finds no room and lets training wait for ever.
+    """
+    return bytes(ForkingPickler.dumps(batch))
+
+
+def deaths_told(
+    loader: Iterable[Any], workers: int, unpack: Callable[[Any], Any] | None = None
+) -> Iterator[Any]:
     """Iterate over a DataLoader, whose processes' death ends it with one sentence.
 
     PyTorch raises at whatever instruction the news finds this process, the writing of a checkpoint
@@ -36,6 +48,7 @@ def deaths_told(loader: Iterable[Any], workers: int) -> Iterator[Any]:
     Args:
         loader: PyTorch's.
         workers: its number of processes.
+        unpack: what undoes the loader's ``collate_fn``, if :func:`packed` is that.
 
     Raises:
         LoadingProcessError: when the next batch is asked for.
@@ -51,11 +64,20 @@ def deaths_told(loader: Iterable[Any], workers: int) -> Iterator[Any]:
         while True:
             with _told(workers), news.let_in():
                 batch = next(batches, None)
+                if unpack is not None and batch is not None:
+                    batch = _unpacked(unpack, batch)
             if batch is None:
                 return
             yield batch
     finally:
         news.close()
+
+
+def _unpacked(unpack: Callable[[Any], Any], batch: Any) -> Any:
+    try:
+        return unpack(batch)
+    except (EOFError, OSError) as error:  # the process that the tensors come from has died
+        raise RuntimeError("DataLoader worker (pid unknown) exited") from error
 
 
 class _News:

@@ -138,7 +138,12 @@ class TrainStep:
                 derive_seed(seed, iteration * self.accumulation_steps + micro, 2 + comm.get_rank())
             )
             with self._gradient_sync(micro == self.accumulation_steps - 1):
-                losses = self._forward(batch)
+                try:
+                    losses = self._forward(batch)
+                except Exception:
+                    self.batches[-1].not_finite = _not_finite(batch)
+                    self._restore(kept)
+                    raise
                 total = torch.stack([v.float() for v in losses.values()]).sum()
                 self.scaler.scale(total / self.accumulation_steps).backward()
             names = sorted(losses)
@@ -150,8 +155,7 @@ class TrainStep:
             for batch_info, row, batch in zip(self.batches, rows, images):
                 batch_info.losses = dict(zip(names, row.tolist()))
                 batch_info.not_finite = _not_finite(batch)
-            for buffer, former in zip(self._buffers, kept):
-                buffer.copy_(former)
+            self._restore(kept)
             raise NonFiniteLoss(result, self.batches, self._bad_gradients() if finite else [], stop)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -199,6 +203,10 @@ class TrainStep:
             return like.new_zeros(1)
         largest = torch._foreach_norm(gradients, math.inf)
         return torch.stack([value.float() for value in largest]).amax(dim=0, keepdim=True)
+
+    def _restore(self, kept: list[torch.Tensor]) -> None:
+        for buffer, former in zip(self._buffers, kept):
+            buffer.copy_(former)
 
     def _bad_gradients(self) -> list[str]:
         return [

@@ -210,7 +210,6 @@ class Trainer(DefaultTrainer):
             result = step.run(self.iter, self.seed, stop=bool(self._stop.signum))
         except NonFiniteLoss as failure:
             self.bad_steps.take(self.iter, failure)
-            self.storage.put_scalar("bad_batches", self.bad_steps.count, smoothing_hint=False)
             return failure.stop
         except LoadingProcessError:
             if not step.batches:  # nothing of this step has begun
@@ -221,9 +220,11 @@ class Trainer(DefaultTrainer):
                 raise OutOfMemoryError(
                     out_of_memory_report(self.cfg, self.iter, step.batches, step.device)
                 ) from error
-            if not isinstance(error, UserError):
-                self.bad_steps.explain(self.iter, error)
-            raise
+            if isinstance(error, UserError):
+                raise
+            if not self.bad_steps.explain(self.iter, error, step.batches):
+                raise
+            return bool(self._stop.signum)
         self.storage.put_scalar("data_time", result.data_time)
         self.storage.put_scalar("total_loss", sum(result.losses.values()))
         if len(result.losses) > 1:

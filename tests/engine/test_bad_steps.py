@@ -159,6 +159,42 @@ def test_a_forward_pass_that_fails_on_bad_weights_names_them(
     assert_good(tmp_path, 2)
 
 
+def test_a_forward_pass_that_fails_on_bad_pixels_names_the_image_and_can_be_left_out(
+    tiny: ModuleType, tiny_data: Path, tmp_path: Path
+) -> None:
+    def fail(forward: Any, batch: Any) -> Any:
+        batch[1]["image"] = batch[1]["image"] / 0.0
+        raise AssertionError("Box tensor is wrong")
+
+    trainer = trainer_of(tiny, tmp_path / "a")
+    at(trainer, {3}, fail)
+    with pytest.raises(NonFiniteLossError) as error:
+        trainer.train()
+    message = str(error.value)
+    assert "failed at iteration 3 (AssertionError: Box tensor is wrong)" in message
+    (line,) = [line for line in message.splitlines() if line.startswith("Pixels were already not")]
+    assert line.count(".png") == 1
+    assert_good(tmp_path / "a", 2)
+
+    trainer = trainer_of(tiny, tmp_path / "b", "SOLVER.MAX_BAD_BATCHES", 1)
+    at(trainer, {3}, fail)
+    trainer.train()
+    assert trainer.bad_steps.count == 1
+    assert_good(tmp_path / "b", 8)
+
+
+def test_a_forward_pass_that_fails_for_another_reason_is_no_bad_step(
+    tiny: ModuleType, tiny_data: Path, tmp_path: Path
+) -> None:
+    def fail(forward: Any, batch: Any) -> Any:
+        raise AssertionError("an information about a nanny")
+
+    trainer = trainer_of(tiny, tmp_path, "SOLVER.MAX_BAD_BATCHES", -1)
+    at(trainer, {1}, fail)
+    with pytest.raises(AssertionError, match="nanny"):
+        trainer.train()
+
+
 def test_isolated_bad_steps_are_left_out_and_counted(
     tiny: ModuleType, tiny_data: Path, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def leave_no_shared_memory(output: str, size: str) -> int:
     import tiny_train
 
     faults.mount_disk(Path("/dev/shm"), size=size)
-    signal.alarm(120)
+    signal.alarm(300)
     return int(faults.train(tiny_train.arguments(Path(output), "DATALOADER.NUM_WORKERS", 1)))
 
 
