@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
-
-import pytest
-
-pytest.importorskip("gradio", reason="the extra is absent: pip install 'centernet2[web]'")
+from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from centernet2 import Detections, Detector
@@ -30,8 +29,9 @@ LIMITS = Limits(upload_mb=2, video_seconds=12, megapixels=2)
 class Site:
     """A page that is being served."""
 
-    def __init__(self, address: str, folder: Path) -> None:
+    def __init__(self, address: str, folder: Path, looked_up: list[str]) -> None:
         self.address, self.folder = address, folder
+        self.looked_up = looked_up  # hosts that this process has asked for the address of
 
 
 @pytest.fixture(scope="session")
@@ -62,8 +62,18 @@ class Twin:
 @pytest.fixture(scope="session")
 def site(detector: Detector) -> Iterator[Site]:
     """The page with the shipped model and its twin, on a free port."""
+    pytest.importorskip("gradio", reason="the extra is absent: pip install 'centernet2[web]'")
     import uvicorn
 
+    looked_up: list[str] = []
+    real = socket.getaddrinfo
+
+    def look_up(host: str, *rest: Any, **named: Any) -> Any:
+        looked_up.append(str(host))
+        return real(host, *rest, **named)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket, "getaddrinfo", look_up)
     require_gradio()
     with private_folder() as folder, open_socket("127.0.0.1", 0) as listening:
         models = {"pedestrian": detector, "twin": Twin(detector)}
@@ -71,9 +81,10 @@ def site(detector: Detector) -> Iterator[Site]:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
-        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", folder)
+        yield Site(f"http://127.0.0.1:{listening.getsockname()[1]}", folder, looked_up)
         server.should_exit = server.force_exit = True
         thread.join(30)
+    patch.undo()
 
 
 @pytest.fixture(scope="session")

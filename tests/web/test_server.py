@@ -196,6 +196,7 @@ def test_paths_and_addresses_in_place_of_a_file(ask: Ask, site: Site, listener: 
         # Gradio would fetch and copy it for any other component too
         answer_to(ask, "run", "click", [None, sent, "(none)", 0, None, 1, None])
     assert listener.calls == 0
+    assert {"127.0.0.1", *site.looked_up} == {"127.0.0.1"}  # not even the name of a host
     copies = [file for file in site.folder.rglob("*") if file.name in ("passwd", "x.png", "x.mp4")]
     assert copies == []
 
