@@ -17,6 +17,7 @@ from centernet2.engine.atomic import atomic_write
 from centernet2.engine.checkpoint import Checkpointer
 from centernet2.engine.checks import check_test_sets
 from centernet2.engine.precision import inference_dtype
+from centernet2.engine.storage import writing_told
 from centernet2.engine.trainer import Trainer
 from centernet2.errors import UserError
 from centernet2.evaluation.coco import CocoEvaluator, LvisEvaluator
@@ -67,7 +68,9 @@ def evaluate_checkpoint(
         model, weights = _load(cfg, resume, trainer)
     results = trainer.test(cfg, model)
     if comm.is_main_process():
-        with atomic_write(os.path.join(cfg.OUTPUT_DIR, "metrics_eval.json"), "w") as file:
+        folder, again = cfg.OUTPUT_DIR, "give the command again"
+        path = os.path.join(folder, "metrics_eval.json")
+        with writing_told(folder, again), atomic_write(path, "w") as file:
             json.dump({"weights": weights, "results": results}, file, indent=2)
         if cfg.TEST.REPORT:
             about = {"config": config_file or "defaults", "weights": weights}
