@@ -22,6 +22,7 @@ from centernet2.errors import UserError
 from centernet2.export.extras import extra
 from centernet2.export.file_info import KEY, FileInfo
 from centernet2.export.graph import DetectorGraph
+from centernet2.layers import DeformConv, ModulatedDeformConv
 
 __all__ = ["convert_to_openvino", "write_onnx", "write_torchscript"]
 
@@ -59,6 +60,10 @@ def write_onnx(
     Raises:
         UserError: ONNX has no operator for a part of the model.
     """
+    if any(isinstance(module, (DeformConv, ModulatedDeformConv)) for module in graph.modules()):
+        raise UserError(
+            "ONNX has no operator for deformable convolutions: take --format torchscript"
+        )
     onnx = extra("onnx")
     names = graph.output_names
     axes = {name: {0: "detections"} for name in names}
@@ -112,8 +117,6 @@ def convert_to_openvino(source: Path, info: FileInfo, path: Path) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what tracing says of shapes that are the same for every image."""
-    # Where an operator is missing the whole graph would be printed
-    torch._C._jit_set_onnx_log_enabled(False)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

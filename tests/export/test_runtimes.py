@@ -43,13 +43,10 @@ def test_pasted_masks_in_an_onnx_file(load: Load, export: Export) -> None:
         assert check_parity(predictor, file, inputs).within(1e-2)
 
 
-def test_deformable_convolutions_go_to_torchscript(
-    load: Load, export: Export, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_deformable_convolutions_go_to_torchscript(load: Load, export: Export) -> None:
     predictor = load("one stage", changes={"MODEL.CENTERNET.USE_DEFORMABLE": True})
-    with pytest.raises(UserError, match=r"torchvision::deform_conv2d: take --format torchscript"):
+    with pytest.raises(UserError, match="deformable convolutions: take --format torchscript"):
         export(predictor, "onnx")
-    assert "Torch IR" not in "".join(capfd.readouterr())
     file = load_exported(export(predictor, "torchscript"), threads=1)
     assert check_parity(predictor, file, check_inputs([embedded_picture()], file.info)).within(1e-2)
 
