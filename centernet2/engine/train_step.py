@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +28,8 @@ class MicroBatch:
     files: list[str]
     sizes: list[tuple[int, int]]  # (height, width) of each image in pixels, after augmentation
     losses: dict[str, float]
-    not_finite: list[str]  # those of the files whose pixels, after augmentation, are not finite
+    # Those of the files whose pixels, after augmentation, are not finite
+    not_finite: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -226,7 +227,7 @@ def distributed(model: nn.Module, device: torch.device) -> nn.Module:
 def _describe(batch: list[dict[str, Any]]) -> MicroBatch:
     files = [str(sample.get("file_name", "?")) for sample in batch]
     sizes = [tuple(s["image"].shape[-2:]) for s in batch if "image" in s]
-    return MicroBatch(files, sizes, {}, [])
+    return MicroBatch(files, sizes, {})
 
 
 def _not_finite(batch: list[dict[str, Any]]) -> list[str]:
