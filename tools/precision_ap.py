@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What half precision costs: AP of detectors evaluated in float32 and under autocast.
+"""What half precision costs: AP of detectors evaluated with each TEST.PRECISION.
 
     python tools/precision_ap.py --config-file a.yaml --weights a.pth --precision float32 bfloat16
 
@@ -13,47 +13,26 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode
 from tabulate import tabulate
-from torch import nn
 
 from centernet2.cli.ending import exit_status
 from centernet2.engine import Trainer
+from centernet2.engine.precision import inference_dtype
 from centernet2.modeling.inference_form import to_inference_form
 from proposal_recall import add_model_options, load_model, read_models
 
 __all__ = ["PRECISIONS", "evaluate", "main"]
 
-PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class InPrecision(nn.Module):
-    """A model whose forward pass runs under autocast.
-
-    Args:
-        model: maps a batch to detections.
-        device: where it is.
-        dtype: of autocast; None: as the model is.
-    """
-
-    def __init__(self, model: nn.Module, device: torch.device, dtype: torch.dtype | None) -> None:
-        super().__init__()
-        self.model = model
-        self.device = device
-        self.dtype = dtype
-
-    def forward(self, batch: list[dict[str, Any]]) -> Any:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            return self.model(batch)
+PRECISIONS = ("float32", "bfloat16", "float16")
 
 
 def evaluate(cfg: CfgNode, precisions: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Metrics of a config's model on DATASETS.TEST, by precision.
 
     Args:
-        cfg: MODEL.WEIGHTS are loaded once.
-        precisions: names of :data:`PRECISIONS`.
+        cfg: MODEL.WEIGHTS are loaded for each.
+        precisions: values of TEST.PRECISION.
 
     Returns:
         {precision: what :meth:`Trainer.test` returns}.
@@ -61,12 +40,14 @@ def evaluate(cfg: CfgNode, precisions: Sequence[str]) -> dict[str, dict[str, Any
     Raises:
         UserError: see :meth:`Trainer.test`.
     """
-    model = load_model(cfg)
-    to_inference_form(model)
-    device = torch.device(cfg.MODEL.DEVICE)
-    return {
-        name: Trainer.test(cfg, InPrecision(model, device, PRECISIONS[name])) for name in precisions
-    }
+    results = {}
+    for name in precisions:
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.TEST.PRECISION = name
+        model = to_inference_form(load_model(cfg), inference_dtype(cfg))
+        results[name] = Trainer.test(cfg, model)
+    return results
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:

@@ -12,7 +12,7 @@ def test_each_precision_is_evaluated_in_itself(small_detectors, monkeypatch, cap
 
     def spied(cfg, model):
         kinds = set()
-        watched = model.model.backbone.register_forward_hook(
+        watched = model.backbone.register_forward_hook(
             lambda module, inputs, outputs: kinds.add(outputs["p3"].dtype)
         )
         results = test(cfg, model)
