@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -53,11 +54,21 @@ def to_inference_form(model: nn.Module, dtype: torch.dtype = torch.float32) -> n
     if on_cpu:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if dtype != torch.float32:
-        run = torch.autocast(next(model.parameters()).device.type, dtype)
+        device = next(model.parameters()).device.type
         for name in ("forward", "inference"):  # test-time augmentation calls the latter
             if hasattr(model, name):
-                setattr(model, name, run(getattr(model, name)))
+                setattr(model, name, _under_autocast(getattr(model, name), device, dtype))
     return model
+
+
+def _under_autocast(function: Any, device: str, dtype: torch.dtype) -> Any:
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        # A context of its own for each call: calls are nested, and come from several threads
+        with torch.autocast(device, dtype):
+            return function(*args, **kwargs)
+
+    return run
 
 
 def _is_fixed(norm: Any) -> bool:

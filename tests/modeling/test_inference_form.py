@@ -122,6 +122,7 @@ def test_lower_precision_stays_inside_the_model(config):
     with torch.no_grad():
         (found,) = form([{"image": image, "height": 128, "width": 160}])
     assert computed == [torch.bfloat16]
+    assert not torch.is_autocast_enabled("cpu")  # nor outside of the model
     instances = found["instances"]
     assert instances.pred_boxes.tensor.dtype == instances.scores.dtype == torch.float32
     assert torch.isfinite(instances.pred_boxes.tensor).all()
