@@ -85,7 +85,9 @@ def describe_export(
     """
     cfg = predictor.cfg.clone()
     cfg.MODEL.WEIGHTS = ""  # a path of the machine that exports
-    mean = [round(value) for value in cfg.MODEL.PIXEL_MEAN]
+    # What the model itself fills up with
+    black = cfg.MODEL.META_ARCHITECTURE == "ObjectsAsPoints"
+    mean = [0, 0, 0] if black else [round(value) for value in cfg.MODEL.PIXEL_MEAN]
     red, green, blue = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
     # Only two-stage models have masks, whatever the key says
     with_masks = cfg.MODEL.MASK_ON and cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from centernet2.export.padded import padded
 from centernet2.export.suppression import best_boxes
 from centernet2.modeling.centernet.decode import box_corners
 from centernet2.modeling.centernet.proposals import CenterNet
@@ -59,7 +60,7 @@ class FirstStage(nn.Module):
         most = self.params.post_nms_topk
         suppress = not (self.params.not_nms or self.params.center_nms)
         if not suppress:
-            scores, best = _padded(scores, most).topk(most)
+            scores, best = padded(scores, most).topk(most)
             best = best.clamp(max=boxes.shape[0] - 1)
             boxes, classes = boxes[best], classes[best]
         found = (scores >= 0).nonzero()[:, 0]  # -1 marks "no candidate"
@@ -93,16 +94,11 @@ class FirstStage(nn.Module):
         score = heat if agnostic is None else heat * agnostic
         score = torch.where(heat > self.params.score_thresh, score, torch.full_like(score, -1.0))
         most = self.params.pre_nms_topk
-        best, index = _padded(score.flatten(1).t().flatten(), most).topk(most)
+        best, index = padded(score.flatten(1).t().flatten(), most).topk(most)
         cell = torch.div(index, self.num_classes, rounding_mode="trunc")
         width = distances.shape[2]
         row = torch.div(cell, width, rounding_mode="trunc")
         places = torch.stack([cell - row * width, row], dim=1) * stride + stride // 2
-        sides = _padded(distances.flatten(1), most).t()[cell]
+        sides = padded(distances.flatten(1), most).t()[cell]
         boxes = box_corners(places.float(), sides, torch.full_like(best, float(stride)))
         return best, boxes, index - cell * self.num_classes
-
-
-def _padded(values: torch.Tensor, number: int) -> torch.Tensor:
-    """With -1 behind the last dimension, so that ``number`` can be taken from any size of map."""
-    return F.pad(values, (0, number), value=-1.0)

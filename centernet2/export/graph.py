@@ -6,6 +6,8 @@ recorded with one image is right for every other, and of another size too.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from detectron2.layers import shapes_to_tensor
@@ -14,9 +16,11 @@ from torch import nn
 
 from centernet2.errors import UserError
 from centernet2.export.first_stage import FirstStage
+from centernet2.export.points_stage import PointsStage
 from centernet2.export.second_stage import SecondStage, clip
 from centernet2.modeling.centernet.detector import CenterNetDetector
 from centernet2.modeling.centernet.proposals import CenterNet
+from centernet2.modeling.points.detector import ObjectsAsPoints
 
 __all__ = ["DetectorGraph"]
 
@@ -25,8 +29,8 @@ class DetectorGraph(nn.Module):
     """Pixels in, boxes, scores, classes and masks out.
 
     Args:
-        model: a trained ``CenterNetDetector``, or ``GeneralizedRCNN`` whose proposals are
-            CenterNet's; its parameters are shared.
+        model: a trained ``CenterNetDetector``, ``GeneralizedRCNN`` whose proposals are
+            CenterNet's, or ``ObjectsAsPoints``; its parameters are shared.
         pixel_order: of the pixels that the model was trained with, "RGB" or "BGR". The graph takes
             RGB.
         least_score: leave out detections below it; None: the model's own threshold alone.
@@ -47,28 +51,20 @@ class DetectorGraph(nn.Module):
         paste_masks: bool = False,
     ) -> None:
         super().__init__()
-        if not isinstance(model, (CenterNetDetector, GeneralizedRCNN)):
-            raise UserError(
-                f"MODEL.META_ARCHITECTURE {type(model).__name__} cannot be exported: "
-                "CenterNetDetector and GeneralizedRCNN can"
-            )
-        if not isinstance(model.proposal_generator, CenterNet):
-            name = type(model.proposal_generator).__name__
-            raise UserError(
-                f"MODEL.PROPOSAL_GENERATOR.NAME {name} cannot be exported: CenterNet can"
-            )
         if any(p.dtype != torch.float32 for p in model.parameters()):
             raise UserError("TEST.PRECISION must be float32 for an export")
+        first = _first_stage(model)
         two_stages = isinstance(model, GeneralizedRCNN)
-        self.backbone = model.backbone
-        self.first = FirstStage(model.proposal_generator)
-        self.second = SecondStage(model.roi_heads) if two_stages else None
+        parts: Any = model  # each kind that got here has those below
+        self.backbone = parts.backbone
+        self.first = first
+        self.second = SecondStage(parts.roi_heads) if two_stages else None
         self.reverse = pixel_order == "BGR"
         self.least_score = least_score
         self.paste_masks = paste_masks
-        self.step = max(model.backbone.size_divisibility, 1)
-        self.register_buffer("mean", model.pixel_mean.detach().clone())
-        self.register_buffer("std", model.pixel_std.detach().clone())
+        self.step = max(parts.backbone.size_divisibility, 1)
+        self.register_buffer("mean", parts.pixel_mean.detach().clone())
+        self.register_buffer("std", parts.pixel_std.detach().clone())
 
     @property
     def output_names(self) -> list[str]:
@@ -82,22 +78,27 @@ class DetectorGraph(nn.Module):
             image: ``(H, W, 3)`` uint8, RGB.
 
         Returns:
-            ``boxes`` ``(N, 4)`` float32: x0, y0, x1, y1 in pixels, within the image; ``scores``
+            ``boxes`` ``(N, 4)`` float32: x0, y0, x1, y1 in pixels, within the image (but for
+            ``ObjectsAsPoints`` that does not clip), none without area; ``scores``
             ``(N,)`` float32; ``labels`` ``(N,)`` int64; with a mask head ``masks``: ``(N, S, S)``
             float32 probabilities within the boxes, or pasted ``(N, H, W)`` bool. Best first.
         """
         height, width = image.shape[0], image.shape[1]
-        limits = shapes_to_tensor([width, height, width, height]).float()
-        pixels = image.flip(2) if self.reverse else image
-        pixels = (pixels.permute(2, 0, 1).float() - self.mean) / self.std
-        pixels = F.pad(pixels, (0, -width % self.step, 0, -height % self.step))
-
-        features = self.backbone(pixels[None])
-        boxes, scores, labels = self.first(features)
-        if self.second is None:
-            boxes = clip(boxes, limits)
+        pixels = (image.flip(2) if self.reverse else image).permute(2, 0, 1).float()
+        if isinstance(self.first, PointsStage):
+            features = self.backbone(self._normalised(self.first.canvas(pixels))[None])
+            boxes, scores, labels = self.first(features, height, width)
         else:
-            boxes, scores, labels = self.second(features, boxes, scores, limits)
+            pixels = F.pad(
+                self._normalised(pixels), (0, -width % self.step, 0, -height % self.step)
+            )
+            features = self.backbone(pixels[None])
+            boxes, scores, labels = self.first(features)
+            limits = shapes_to_tensor([width, height, width, height]).float()
+            if self.second is None:
+                boxes = clip(boxes, limits)
+            else:
+                boxes, scores, labels = self.second(features, boxes, scores, limits)
         sides = boxes[:, 2:] - boxes[:, :2]
         real = (sides[:, 0] > 0) & (sides[:, 1] > 0)
         if self.least_score is not None:
@@ -110,6 +111,23 @@ class DetectorGraph(nn.Module):
         if self.paste_masks:
             masks = _pasted(masks, boxes, image)
         return boxes, scores, labels, masks
+
+    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels - self.mean) / self.std
+
+
+def _first_stage(model: nn.Module) -> FirstStage | PointsStage:
+    if isinstance(model, ObjectsAsPoints):
+        return PointsStage(model)
+    if not isinstance(model, (CenterNetDetector, GeneralizedRCNN)):
+        raise UserError(
+            f"MODEL.META_ARCHITECTURE {type(model).__name__} cannot be exported: "
+            "CenterNetDetector, GeneralizedRCNN and ObjectsAsPoints can"
+        )
+    if not isinstance(model.proposal_generator, CenterNet):
+        name = type(model.proposal_generator).__name__
+        raise UserError(f"MODEL.PROPOSAL_GENERATOR.NAME {name} cannot be exported: CenterNet can")
+    return FirstStage(model.proposal_generator)
 
 
 def _pasted(masks: torch.Tensor, boxes: torch.Tensor, image: torch.Tensor) -> torch.Tensor:

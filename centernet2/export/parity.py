@@ -72,9 +72,10 @@ def model_outputs(
     inputs = [{"image": torch.from_numpy(ordered.transpose(2, 0, 1).copy())}]
     if isinstance(predictor.model, GeneralizedRCNN) and not paste_masks:
         (found,) = predictor.model.inference(inputs, do_postprocess=False)
-        found = found[found.pred_boxes.nonempty()]
     else:
         found = predictor.model(inputs)[0]["instances"]
+    # Files leave out what has no area, or the score 0 of cells that only fill up a number
+    found = found[found.pred_boxes.nonempty() & (found.scores > 0)]
     if predictor.threshold is not None:
         found = found[found.scores >= predictor.threshold]
     return _arrays(found)

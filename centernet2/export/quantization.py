@@ -18,7 +18,8 @@ __all__ = ["quantize"]
 
 # The RoI heads stay as they are: they take little of the time, and coordinates need their digits
 _PARTS = ("/backbone/", "/first/head/")
-_OUTPUTS = ("bbox_pred", "agn_hm", "cls_logits")  # whose values are scores and distances
+# Whose values are scores and distances
+_OUTPUTS = ("bbox_pred", "agn_hm", "cls_logits", "hm.2", "wh.2", "reg.2")
 
 
 class _Reader:

@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from detectron2.modeling import build_model
 
 from centernet2.cli.main import full_parser
+from centernet2.engine.defaults import build_cfg
 
 REPO = Path(__file__).resolve().parents[2]
 Run = Callable[..., tuple[int, str, str]]
@@ -59,6 +63,45 @@ def test_nothing_to_compare_ends_with_1(run: Run, model: Path) -> None:
     )
     assert status == 1
     assert "--image FILE" in printed
+
+
+POINTS = """
+MODEL:
+  META_ARCHITECTURE: ObjectsAsPoints
+  WEIGHTS: ""
+  DEVICE: cpu
+  BACKBONE: {NAME: build_hourglass_backbone}
+  HOURGLASS: {DIMS: [8, 8, 12], BLOCKS: [1, 1, 2], STEM_CHANNELS: 4}
+  POINTS: {NUM_CLASSES: 2, HEAD_CHANNELS: 8, ROUND_RESULTS: False, CLIP_BOXES: True}
+INPUT: {MIN_SIZE_TEST: 96, MAX_SIZE_TEST: 140}
+DATASETS: {TEST: []}
+"""
+
+
+def test_objects_as_points(run: Run, tmp_path: Path) -> None:
+    Path("config.yaml").write_text(POINTS)
+    torch.manual_seed(0)
+    weights = build_model(build_cfg("config.yaml")).state_dict()
+    for name, values in weights.items():
+        if re.fullmatch(r"head\.wh\.\d\.1\.bias", name):
+            values += 5  # cells: else boxes would have no area
+        elif re.fullmatch(r"head\.hm\.\d\.1\.weight", name):
+            values *= 10  # else cells are alike up to rounding
+    torch.save({"model": weights}, "model_final.pth")
+    status, printed, _ = run("export", tmp_path, "--output", "a.onnx", "--json", "a.json")
+    assert status == 0, printed
+    assert "outputs: boxes, scores, labels\n" in printed
+    parity = json.loads(Path("a.json").read_text())["parity"]
+    assert parity["within"] and parity["matched"] == parity["expected"] > 50
+
+    status, _, said = run(
+        "export", tmp_path, "--output", "b.onnx", "--opts", "MODEL.KEYPOINT_ON", "True",
+        "DATASETS.TRAIN", "('keypoints_coco_2017_train',)",
+    )  # fmt: skip
+    assert status == 2
+    assert said.startswith("error: MODEL.KEYPOINT_ON True cannot be exported")
+    assert said.count("\n") == 1
+    assert not Path("b.onnx").exists()
 
 
 def test_latency_is_measured_beside_pytorch(run: Run, model: Path) -> None:

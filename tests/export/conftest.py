@@ -16,6 +16,7 @@ from centernet2.export.graph import DetectorGraph
 from centernet2.export.writers import convert_to_openvino, write_onnx, write_torchscript
 from centernet2.inference.detector import load_predictor
 from centernet2.inference.predictor import Predictor
+from centernet2.modeling.points.detector import ObjectsAsPoints
 
 COMMON = """
 MODEL:
@@ -95,7 +96,25 @@ KINDS: dict[str, dict[str, object]] = {
         **HEADS,
         "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
     },
+    "points": {
+        "MODEL.META_ARCHITECTURE": "ObjectsAsPoints",
+        "MODEL.BACKBONE.NAME": "build_hourglass_backbone",
+        "MODEL.HOURGLASS.DIMS": [8, 8, 12],
+        "MODEL.HOURGLASS.BLOCKS": [1, 1, 2],
+        "MODEL.HOURGLASS.STEM_CHANNELS": 4,
+        "MODEL.POINTS.HEAD_CHANNELS": 8,
+        "MODEL.POINTS.NUM_CLASSES": 3,
+    },
 }
+
+
+def _tell_apart(head: torch.nn.Module) -> None:
+    """Objects of several classes, scores and sizes, none without area."""
+    for name, std in (("hm", 0.3), ("wh", 0.3), ("reg", 0.1)):
+        convolutions = [m for m in getattr(head, name).modules() if isinstance(m, torch.nn.Conv2d)]
+        torch.nn.init.normal_(convolutions[-1].weight, std=std)
+        if name == "wh":
+            torch.nn.init.constant_(convolutions[-1].bias, 6.0)
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +136,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Predictor]:
                 torch.nn.init.normal_(parameter, std=0.3 if "cls_score" in name else 0.05)
             if name.endswith("bbox_pred.bias") and "proposal_generator" in name:
                 torch.nn.init.constant_(parameter, 4.0)
+        if isinstance(model, ObjectsAsPoints):
+            _tell_apart(model.head)
         torch.save({"model": model.state_dict()}, folder / "model.pth")
         return load_predictor(
             folder / "config.yaml", folder / "model.pth", "cpu", score_thresh, opts
