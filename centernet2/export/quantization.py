@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,8 +19,9 @@ __all__ = ["quantize"]
 
 # The RoI heads stay as they are: they take little of the time, and coordinates need their digits
 _PARTS = ("/backbone/", "/first/head/")
-# Whose values are scores and distances
-_OUTPUTS = ("bbox_pred", "agn_hm", "cls_logits", "hm.2", "wh.2", "reg.2")
+# Whose values are scores and distances; those of points are named by their place in a sequence,
+# with hourglasses after the number of the stack
+_OUTPUTS = re.compile(r"/(bbox_pred|agn_hm|cls_logits)|/(hm|wh|reg)\.(2|\d+\.1)/Conv$")
 
 
 class _Reader:
@@ -80,4 +82,4 @@ def quantize(
 
 
 def _is_chosen(node: str) -> bool:
-    return node.startswith(_PARTS) and not any(f"/{name}" in node for name in _OUTPUTS)
+    return node.startswith(_PARTS) and _OUTPUTS.search(node) is None

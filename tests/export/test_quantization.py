@@ -45,6 +45,22 @@ def test_first_stage_is_in_integers_and_scores_stay_near(
             assert 1e-6 < difference.max() < 0.1
 
 
+def test_last_convolutions_of_points_stay_in_single_precision(
+    load: Callable[..., Predictor], export: Callable[..., Path], tmp_path: Path
+) -> None:
+    source = export(load("points"), "onnx")
+    info = load_exported(source, threads=1).info
+    number = quantize(source, [embedded_picture()[:96, :128]], info, tmp_path / "int8.onnx")
+    nodes = onnx.load(tmp_path / "int8.onnx").graph.node
+    scaled = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    rest = [node.name for node in convolutions if not set(node.input[:2]) <= scaled]
+    assert len(convolutions) - len(rest) == number > 10
+    names = {"hm", "wh", "reg"}
+    assert {name.split("/")[3].split(".")[0] for name in rest} == names and len(rest) == 3
+    assert all(name.endswith(".1/Conv") for name in rest)
+
+
 def test_calibration_images(load: Callable[..., Predictor], tmp_path: Path) -> None:
     predictor = load("one stage")
     fixed, free = (
