@@ -15,6 +15,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.layers import FrozenBatchNorm2d
 from detectron2.model_zoo import get_config_file
 from detectron2.modeling import build_model
+from detectron2.structures import ImageList
 from detectron2.utils.events import EventStorage
 from torch import nn
 
@@ -128,7 +129,7 @@ def inference_step(
     else:
         batches = [random_batch(scene.images, scene.size, 0, 1, seed=0)]
         if not cfg.MODEL.WEIGHTS:
-            _normalise(model, batches[0])
+            _make_ordinary(model, batches[0])
     autocast = _treat(model, contestant.treatments, cfg.MODEL.DEVICE)
 
     def step(i: int) -> None:
@@ -159,7 +160,7 @@ def train_step(
             for seed in range(min(rounds, 4))
         ]
         if not cfg.MODEL.WEIGHTS:
-            _normalise(model, batches[0])
+            _make_ordinary(model, batches[0])
         # Losses that depend on how often classes occur ask for this at their first call
         counts = [{"id": i, "image_count": 1 + i} for i in range(_num_classes(cfg))]
         MetadataCatalog.pop(_RANDOM_DATA, None)
@@ -207,11 +208,13 @@ def _num_classes(cfg: Any) -> int:
     return int(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
 
 
-def _normalise(model: nn.Module, batch: list[dict[str, Any]]) -> None:
-    """Give frozen normalisations of an untrained network the statistics of a batch.
+def _make_ordinary(model: nn.Module, batch: list[dict[str, Any]]) -> None:
+    """Give an untrained network numbers of an ordinary size.
 
-    Without any, its numbers grow from layer to layer until boxes are infinite or all the same, and
-    the second stage has nothing to do.
+    Its frozen normalisations get the statistics of a batch, and the first stage's boxes do not
+    depend on the features: an RPN proposes its anchors, CenterNet boxes of 16 cells. Else the
+    numbers grow from layer to layer, and boxes are all the same or far too large, which takes
+    RoIAlign several times as long.
     """
 
     def take_statistics(norm: Any, inputs: tuple[torch.Tensor]) -> None:
@@ -221,10 +224,15 @@ def _normalise(model: nn.Module, batch: list[dict[str, Any]]) -> None:
 
     norms = [m for m in model.modules() if isinstance(m, FrozenBatchNorm2d)]
     hooks = [norm.register_forward_pre_hook(take_statistics) for norm in norms]
+    pixels = [(x["image"] - model.pixel_mean) / model.pixel_std for x in batch]
+    divisor = int(model.backbone.size_divisibility)  # type: ignore[arg-type, union-attr]
     with torch.no_grad():
-        model.backbone(model.preprocess_image(batch).tensor)  # type: ignore[operator]
+        model.backbone(ImageList.from_tensors(pixels, divisor).tensor)  # type: ignore[operator]
     for hook in hooks:
         hook.remove()
+    for name, module in first_stage_parts(model).get("head", nn.Identity()).named_modules():
+        if name.rpartition(".")[2] in ("anchor_deltas", "bbox_pred") and hasattr(module, "weight"):
+            nn.init.zeros_(module.weight)
 
 
 def _treat(model: nn.Module, treatments: Sequence[str], device: str) -> Callable[[], Any]:

@@ -56,8 +56,20 @@ def test_models_of_detectron2_and_torchvision_are_peers() -> None:
     name = "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
     step, model = inference_step(Contestant(name), UNTRAINED, 1, SCENE)
     assert type(model).__module__.startswith("detectron2.")
-    # Normalised by the images: without that the boxes of a random network degenerate
+    # Without care the boxes of an untrained network degenerate
     assert count_proposals(step, model) > 50
+    found = []
+    hook = model.proposal_generator.register_forward_hook(lambda _, __, out: found.extend(out[0]))
+    step(0)
+    hook.remove()
+    sides = found[0].proposal_boxes.tensor[:, 2:] - found[0].proposal_boxes.tensor[:, :2]
+    assert 10 < float(sides.median()) < 70  # anchors of the finest level, clipped to the image
+
+
+def test_objects_as_points_are_timed() -> None:
+    config = CONFIGS / "small" / "ObjectsAsPoints_MobileNetV2_pennfudan.yaml"
+    step, _ = inference_step(Contestant(str(config), ("fused",)), UNTRAINED, 1, SCENE)
+    step(0)
 
 
 @pytest.mark.parametrize(
