@@ -45,7 +45,8 @@ def load_predictor(
     if chosen is not None and "MODEL.WEIGHTS" not in opts[::2]:
         cfg.MODEL.WEIGHTS = chosen
     if not cfg.MODEL.WEIGHTS:
-        raise UserError(f"the configuration {model} names no weights: say which to load")
+        name = "given" if isinstance(model, CfgNode) else model
+        raise UserError(f"the configuration {name} names no weights: say which to load")
     if device != "auto":
         try:
             kind = torch.device(device).type

@@ -121,6 +121,11 @@ def test_usual_model_is_the_shipped_one() -> None:
     assert Detector().class_names == ["person"]
 
 
+def test_a_configuration_without_weights_is_not_printed_whole() -> None:
+    with pytest.raises(UserError, match="^the configuration given names no weights: say which"):
+        Detector(build_cfg(overrides=["MODEL.WEIGHTS", ""]))
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
