@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import multiprocessing
 import os
 import re
@@ -225,7 +227,13 @@ def _worker(
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // processes))
     rank = args.machine_rank * processes + local_rank
     _join_group(url, processes * args.num_machines, rank, local_rank, processes, on_cpu)
-    sys.exit(_run_in_group(main, args))
+    code = _run_in_group(main, args)
+    # The run is over: what threads of libraries do while Python takes itself down must not turn
+    # it into a failure
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _join_group(
@@ -259,5 +267,26 @@ def _create_local_group(local_size: int) -> None:
 def _run_in_group(main: Main, args: argparse.Namespace) -> int:
     code = _guarded(main, args)
     if code == 0:
-        dist.destroy_process_group()
+        _leave_group()
     return code
+
+
+def _leave_group() -> None:
+    """Close the connections once no process needs them any more.
+
+    The first to end would else cut off others that are still reading what it sent last.
+    """
+    store = dist.distributed_c10d._get_default_store()
+    with contextlib.suppress(RuntimeError):  # process 0, which serves the store, has failed
+        store.add("centernet2/done", 1)
+        _wait_for_all(store, "centernet2/done")
+        store.add("centernet2/leaving", 1)
+        if comm.get_rank() == 0:
+            _wait_for_all(store, "centernet2/leaving")
+    dist.destroy_process_group()
+
+
+def _wait_for_all(store: dist.Store, counter: str) -> None:
+    end = time.monotonic() + _TIMEOUT.total_seconds()
+    while store.add(counter, 0) < comm.get_world_size() and time.monotonic() < end:
+        time.sleep(0.02)

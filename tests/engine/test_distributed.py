@@ -28,7 +28,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
         found = {}
         for processes in (1, 2, 4):
             output = tmp_path_factory.mktemp("output")
-            assert launch(run.main, run.arguments(data, output, processes)) == 0
+            code = launch(run.main, run.arguments(data, output, processes))
+            assert code == 0, f"{processes} processes ended with {code}"
             found[processes] = torch.load(output / "found.pt", weights_only=True)
     finally:
         sys.path.remove(folder)
