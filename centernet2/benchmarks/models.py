@@ -23,6 +23,7 @@ import centernet2.data
 import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
 from centernet2.engine import Checkpointer, Trainer, build_cfg
 from centernet2.engine.activation_checkpointing import checkpoint_activations
+from centernet2.engine.checks import num_classes
 from centernet2.engine.defaults import choose_device
 from centernet2.errors import UserError
 from centernet2.modeling.inference_form import to_inference_form
@@ -156,13 +157,13 @@ def train_step(
         batches = list(islice(loader, rounds))
     else:
         batches = [
-            random_batch(scene.images, scene.size, scene.boxes, _num_classes(cfg), seed)
+            random_batch(scene.images, scene.size, scene.boxes, num_classes(cfg), seed)
             for seed in range(min(rounds, 4))
         ]
         if not cfg.MODEL.WEIGHTS:
             _make_ordinary(model, batches[0])
         # Losses that depend on how often classes occur ask for this at their first call
-        counts = [{"id": i, "image_count": 1 + i} for i in range(_num_classes(cfg))]
+        counts = [{"id": i, "image_count": 1 + i} for i in range(num_classes(cfg))]
         MetadataCatalog.pop(_RANDOM_DATA, None)
         MetadataCatalog.get(_RANDOM_DATA).class_image_count = counts
     autocast = _treat(model, contestant.treatments, cfg.MODEL.DEVICE)
@@ -200,12 +201,6 @@ def _zoo_file(name: str) -> str:
             f"Detectron2 brings no config '{name}'; they are named like "
             "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml."
         ) from None
-
-
-def _num_classes(cfg: Any) -> int:
-    if cfg.MODEL.META_ARCHITECTURE == "CenterNetDetector":
-        return int(cfg.MODEL.CENTERNET.NUM_CLASSES)
-    return int(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
 
 
 def _make_ordinary(model: nn.Module, batch: list[dict[str, Any]]) -> None:

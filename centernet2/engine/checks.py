@@ -8,7 +8,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from centernet2.engine.training_set import check_datasets
 from centernet2.errors import UserError
 
-__all__ = ["check_num_classes", "check_test_sets", "class_counts", "set_num_classes"]
+__all__ = [
+    "check_num_classes",
+    "check_test_sets",
+    "class_counts",
+    "num_classes",
+    "set_num_classes",
+]
 
 _ONE_STAGE_KEYS = {
     "RetinaNet": "MODEL.RETINANET.NUM_CLASSES",
@@ -16,6 +22,7 @@ _ONE_STAGE_KEYS = {
     "CenterNetTriplets": "MODEL.TRIPLETS.NUM_CLASSES",
     "CornerNet": "MODEL.TRIPLETS.NUM_CLASSES",
     "ObjectsAsPoints": "MODEL.POINTS.NUM_CLASSES",
+    "MobileCenterNet": "MODEL.MOBILE_CENTERNET.NUM_CLASSES",
 }
 
 
@@ -46,6 +53,14 @@ def class_counts(cfg: CfgNode) -> dict[str, int]:
         node, name = _node_of(cfg, key)
         counts[key] = node[name]
     return counts
+
+
+def num_classes(cfg: CfgNode) -> int:
+    """Number of classes of what the model finds.
+
+    Architectures whose keys are not known here count as having RoI heads.
+    """
+    return int(next(iter(class_counts(cfg).values()), cfg.MODEL.ROI_HEADS.NUM_CLASSES))
 
 
 def set_num_classes(cfg: CfgNode, number: int) -> None:

@@ -17,6 +17,7 @@ from detectron2.structures import Instances
 from centernet2.data.augmentation import build_augmentation
 from centernet2.data.views import whole_image_config
 from centernet2.engine.checkpoint import Checkpointer
+from centernet2.engine.checks import num_classes
 from centernet2.engine.defaults import choose_device
 from centernet2.engine.precision import inference_dtype
 from centernet2.engine.test_time_augmentation import build_augmented
@@ -99,25 +100,14 @@ class Predictor:
     @property
     def category_ids(self) -> list[int]:
         """Id of each class in COCO results."""
-        return category_ids(self.metadata, self._num_classes())
+        return category_ids(self.metadata, num_classes(self.cfg))
 
     @property
     def class_names(self) -> list[str]:
         """Name of each class, from the data set that the configuration names; else "class 0"..."""
-        number = self._num_classes()
+        number = num_classes(self.cfg)
         names = list(self.metadata.get("thing_classes", []))
         return names if len(names) == number else [f"class {c}" for c in range(number)]
-
-    def _num_classes(self) -> int:
-        model = self.cfg.MODEL
-        return {
-            "CenterNetDetector": model.CENTERNET.NUM_CLASSES,
-            "CenterNetTriplets": model.TRIPLETS.NUM_CLASSES,
-            "CornerNet": model.TRIPLETS.NUM_CLASSES,
-            "ObjectsAsPoints": model.POINTS.NUM_CLASSES,
-            "MobileCenterNet": model.MOBILE_CENTERNET.NUM_CLASSES,
-            "RetinaNet": model.RETINANET.NUM_CLASSES,
-        }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:

@@ -70,6 +70,10 @@ def test_objects_as_points_are_timed() -> None:
     config = CONFIGS / "small" / "ObjectsAsPoints_MobileNetV2_pennfudan.yaml"
     step, _ = inference_step(Contestant(str(config), ("fused",)), UNTRAINED, 1, SCENE)
     step(0)
+    # The random objects are of the one class of this model, not of MODEL.ROI_HEADS.NUM_CLASSES
+    step, model = train_step(Contestant(str(config)), UNTRAINED, 1, SCENE)
+    step(0)
+    assert all(p.grad is not None for p in model.head.parameters())
 
 
 @pytest.mark.parametrize(
