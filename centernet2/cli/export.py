@@ -166,8 +166,11 @@ def _export(args: argparse.Namespace) -> int:
     _check_options(args, kind)
     torch.set_num_threads(args.threads or torch.get_num_threads())
     predictor = load_predictor(args.model, args.weights, "cpu", args.score_thresh, args.opts)
-    if predictor.cfg.TEST.AUG.ENABLED:
+    test = predictor.cfg.TEST
+    if test.AUG.ENABLED:
         raise UserError("TEST.AUG.ENABLED True cannot be exported: set it to False")
+    if test.PRECISION != "float32":
+        raise UserError(f"TEST.PRECISION {test.PRECISION} cannot be exported: set it to float32")
     graph = DetectorGraph(
         predictor.model, predictor.cfg.INPUT.FORMAT, predictor.threshold, args.paste_masks
     )

@@ -51,8 +51,6 @@ class DetectorGraph(nn.Module):
         paste_masks: bool = False,
     ) -> None:
         super().__init__()
-        if any(p.dtype != torch.float32 for p in model.parameters()):
-            raise UserError("TEST.PRECISION must be float32 for an export")
         first = _first_stage(model)
         two_stages = isinstance(model, GeneralizedRCNN)
         parts: Any = model  # each kind that got here has those below

@@ -181,6 +181,7 @@ def test_wrong_options(
         (["MODEL", "--int8", "--calibration", "x", "--format", "torchscript"], "not torchscript"),
         (["MODEL", "--int8", "--calibration", "absent", "--size", "160", "160"], "absent"),
         (["MODEL", "--opts", "TEST.AUG.ENABLED", "True"], "TEST.AUG.ENABLED"),
+        (["MODEL", "--opts", "TEST.PRECISION", "bfloat16"], "TEST.PRECISION bfloat16"),
     ],
 )
 def test_mistakes_are_one_sentence(run: Run, model: Path, arguments: list[str], said: str) -> None:
