@@ -26,7 +26,7 @@ from centernet2.inference.results import ResultsWriter
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_camera, detect_video
 from centernet2.inference.window import Window
-from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+from centernet2.inference.zoo import everyday_models, shipped_models
 
 _VIDEOS, _STREAMS = "--video-input", "--video-input and --webcam"
 
@@ -56,7 +56,7 @@ def get_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=everyday_models()[0],
         help=f"a shipped model: {', '.join(shipped_models())} (default: %(default)s)",
     )
     parser.add_argument(

@@ -14,7 +14,7 @@ _EXAMPLES = """
 examples:
   the detector of 80 kinds of everyday objects:
     centernet2 fetch coco-mobile
-    centernet2 predict photos/ --model coco-mobile
+    centernet2 predict photos/ --score-thresh 0.35
   its weights as the start of a training:
     centernet2 fetch coco-mobile --output weights/coco_mobile.safetensors
 
@@ -60,4 +60,6 @@ def _fetch(args: argparse.Namespace) -> int:
         return 0
     written = fetch_model(args.model, args.output)
     print(f"{written} is written (the package says MIT, the weights' own origin states no licence)")
+    if args.output is None:
+        print("centernet2 predict, centernet2 web and the demo take it now unless told otherwise")
     return 0

@@ -30,7 +30,7 @@ from centernet2.inference.shards import Shard
 from centernet2.inference.sinks import Sinks
 from centernet2.inference.streams import detect_video, video_path
 from centernet2.inference.tracking import Tracker
-from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+from centernet2.inference.zoo import everyday_models, shipped_models
 
 __all__ = ["build_parser", "run"]
 
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--model",
-        default=DEFAULT_MODEL,
+        default=everyday_models()[0],
         metavar="MODEL",
         help=f"a shipped model ({', '.join(shipped_models())}), a config file, or the folder of a "
         "training run (default: %(default)s)",

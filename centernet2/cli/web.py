@@ -8,7 +8,7 @@ import sys
 from centernet2.cli.arguments import new_parser, positive
 from centernet2.cli.ending import exit_status
 from centernet2.inference.detector import Detector
-from centernet2.inference.zoo import DEFAULT_MODEL, shipped_models
+from centernet2.inference.zoo import everyday_models, shipped_models
 from centernet2.web.results import LOWEST_SCORE
 from centernet2.web.server import is_loopback, open_socket, require_gradio, serve
 from centernet2.web.uploads import Limits
@@ -17,7 +17,7 @@ __all__ = ["build_parser", "run"]
 
 _EXAMPLES = """
 examples:
-  the model that comes along; open the address that is printed:
+  the models that are here; open the address that is printed:
     centernet2 web
   two models side by side, of your own training runs:
     centernet2 web output/first output/second
@@ -38,10 +38,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "models",
         nargs="*",
-        default=[DEFAULT_MODEL],
+        default=everyday_models(),
         metavar="MODEL",
         help=f"a shipped model ({', '.join(shipped_models())}), a config file, or the folder of a "
-        f"training run; the page compares two of them (default: {DEFAULT_MODEL})",
+        f"training run; the page compares two of them (default: {' '.join(everyday_models())})",
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1 (default: %(default)s)"

@@ -10,6 +10,7 @@ from centernet2.errors import UserError
 __all__ = [
     "DEFAULT_MODEL",
     "FETCHED_MODELS",
+    "everyday_models",
     "fetched_weights",
     "shipped_config",
     "shipped_model",
@@ -40,6 +41,15 @@ def fetched_weights(name: str) -> Path:
     """
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.join("~", ".cache")
     return Path(cache).expanduser() / "centernet2" / name / "model.safetensors"
+
+
+def everyday_models() -> list[str]:
+    """Names of the models that can be used at once; the first is the one for everyday pictures.
+
+    That is "coco-mobile", which knows 80 kinds of objects, once its weights have been fetched.
+    """
+    fetched = [name for name in FETCHED_MODELS if fetched_weights(name).is_file()]
+    return [*fetched, *(name for name in shipped_models() if name not in FETCHED_MODELS)]
 
 
 def shipped_config(name: str) -> Path:

@@ -30,7 +30,10 @@ def served(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return calls
 
 
-def test_page_is_local_with_the_shipped_model(run: Run, served: list[Any]) -> None:
+def test_page_is_local_with_the_shipped_model(
+    run: Run, served: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where no weights were fetched to
     status, printed, _ = run("web", "--port", 0, "--device", "cpu")
     assert (status, printed) == (0, "ended\n")
     ((models, limits, (host, port)),) = served

@@ -176,6 +176,7 @@ def test_shipped_model_is_used_without_a_configuration(
     weights = torch.load(config.parent / "model.pth", weights_only=True)
     safetensors.save_file(weights, folder / "model.safetensors")
     monkeypatch.setattr(zoo, "_FOLDER", tmp_path / "zoo")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # where no weights were fetched to
     path = picture(tmp_path / "one.png")
     status, _ = run("--input", path, "--output", tmp_path / "drawn.png")
     assert status == 0

@@ -31,3 +31,14 @@ def test_unknown_model_lists_the_known(folder: Path) -> None:
 def test_missing_weights_are_named(folder: Path) -> None:
     with pytest.raises(UserError, match=r"'pedestrian' are missing .*model\.safetensors"):
         zoo.shipped_model("pedestrian")
+
+
+def test_fetched_model_comes_first_for_everyday_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert zoo.everyday_models() == ["pedestrian"]
+    target = zoo.fetched_weights("coco-mobile")
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"")
+    assert zoo.everyday_models() == ["coco-mobile", "pedestrian"]
