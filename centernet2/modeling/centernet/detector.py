@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from detectron2.config import configurable
 from detectron2.modeling import META_ARCH_REGISTRY, build_backbone, build_proposal_generator
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import ImageList
 from torch import nn
 
+from ..image_model import ImageModel
+
 __all__ = ["CenterNetDetector"]
 
 
 @META_ARCH_REGISTRY.register()
-class CenterNetDetector(nn.Module):
+class CenterNetDetector(ImageModel):
     """Backbone and class-specific CenterNet; its boxes are the detections."""
-
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     @configurable
     def __init__(
@@ -36,12 +34,10 @@ class CenterNetDetector(nn.Module):
             proposal_generator: a CenterNet in detector mode.
             pixel_mean, pixel_std: statistics of the input channels.
         """
-        super().__init__()
+        # Checkpoints of the published one-stage models hold the statistics
+        super().__init__(pixel_mean, pixel_std, in_checkpoints=True)
         self.backbone = backbone
         self.proposal_generator = proposal_generator
-        # Part of the state: checkpoints of the published one-stage models hold them
-        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1))
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1))
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -52,11 +48,6 @@ class CenterNetDetector(nn.Module):
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
-
-    @property
-    def device(self) -> torch.device:
-        """Where the model's tensors live."""
-        return self.pixel_mean.device
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
@@ -82,6 +73,5 @@ class CenterNetDetector(nn.Module):
 
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them to one size."""
-        images = [x["image"].to(self.device) for x in batched_inputs]
-        images = [(x - self.pixel_mean) / self.pixel_std for x in images]
+        images = [self.normalised(x["image"].to(self.device)) for x in batched_inputs]
         return ImageList.from_tensors(images, self.backbone.size_divisibility)

@@ -15,6 +15,7 @@ from torch import nn
 
 from centernet2.errors import UserError
 
+from ..image_model import ImageModel
 from .decode import decode
 from .network import CenterHead
 
@@ -22,15 +23,12 @@ __all__ = ["MobileCenterNet"]
 
 
 @META_ARCH_REGISTRY.register()
-class MobileCenterNet(nn.Module):
+class MobileCenterNet(ImageModel):
     """Objects as peaks of one heatmap a class, for weights from elsewhere: it does not train.
 
     Each image is put in the middle of a black square whose side is a multiple of 32, as the
     weights were trained on squares of 512 pixels. Boxes need no suppression.
     """
-
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     @configurable
     def __init__(
@@ -51,14 +49,12 @@ class MobileCenterNet(nn.Module):
             max_detections: most detections of an image.
             pixel_mean, pixel_std: statistics of the input channels, which are 0 to 255.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self._multiple = int(backbone.size_divisibility)  # type: ignore[arg-type]
         self.head = head
         self.num_classes = num_classes
         self.max_detections = max_detections
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -80,11 +76,6 @@ class MobileCenterNet(nn.Module):
             "pixel_std": cfg.MODEL.PIXEL_STD,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model's tensors live."""
-        return self.pixel_mean.device
-
     def maps(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The network alone, a function of tensors that can be traced.
 
@@ -95,7 +86,7 @@ class MobileCenterNet(nn.Module):
             Scores ``(B, C, H / 4, W / 4)`` and distances ``(B, 4, H / 4, W / 4)``; see
             :class:`.network.CenterHead`.
         """
-        (feature,) = self.backbone((pixels - self.pixel_mean) / self.pixel_std).values()
+        (feature,) = self.backbone(self.normalised(pixels)).values()
         found: tuple[torch.Tensor, torch.Tensor] = self.head(feature)
         return found
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from centernet2.errors import UserError
 
+from ..image_model import ImageModel
 from ..soft_nms import SoftNMSSettings
 from .decode import Found
 from .head import PointsHead
@@ -32,15 +33,12 @@ _HALF_PIXEL = 0.5
 
 
 @META_ARCH_REGISTRY.register()
-class ObjectsAsPoints(nn.Module):
+class ObjectsAsPoints(ImageModel):
     """Objects as Points (Zhou, Wang and Krähenbühl 2019): an object is a peak at its box's centre.
 
     Every map of the backbone is of stride 4 and has heads of its own. All learn; at test time only
     those of the last one are run.
     """
-
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     @configurable
     def __init__(
@@ -71,7 +69,7 @@ class ObjectsAsPoints(nn.Module):
             round_results: round boxes, joints and scores to two decimals.
             clip_boxes: clip boxes to the image and leave out those outside of it.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self.multiple = int(backbone.size_divisibility) or _USUAL_MULTIPLE  # type: ignore[arg-type]
         self.head = head
@@ -79,9 +77,6 @@ class ObjectsAsPoints(nn.Module):
         self.targets, self.losses, self.inference = targets, losses, inference
         self.score_threshold = score_threshold
         self.round_results, self.clip_boxes = round_results, clip_boxes
-        # Constants of the config, as in Detectron2's own models: checkpoints do not hold them
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -119,11 +114,6 @@ class ObjectsAsPoints(nn.Module):
             "clip_boxes": c.CLIP_BOXES,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model's tensors live."""
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
         Args:
@@ -150,7 +140,7 @@ class ObjectsAsPoints(nn.Module):
         self, images: list[torch.Tensor], instances: list[Instances]
     ) -> dict[str, torch.Tensor]:
         batch = ImageList.from_tensors(images, self.multiple).tensor
-        features = list(self.backbone(self._normalised(batch)).values())
+        features = list(self.backbone(self.normalised(batch)).values())
         joints = None
         if self.num_joints:
             joints = [_joints(x, self.num_joints) for x in instances]
@@ -170,13 +160,9 @@ class ObjectsAsPoints(nn.Module):
         return dict(total)
 
     def _last_maps(self, pixels: torch.Tensor) -> PointMaps:
-        features = list(self.backbone(self._normalised(pixels)).values())
+        features = list(self.backbone(self.normalised(pixels)).values())
         maps: PointMaps = self.head(features[-1], len(features) - 1)
         return maps
-
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        # After the padding, which is black
-        return (pixels - self.pixel_mean) / self.pixel_std
 
     def _instances(self, found: Found, size: torch.Size, given: dict[str, Any]) -> Instances:
         height, width = given.get("height", size[0]), given.get("width", size[1])

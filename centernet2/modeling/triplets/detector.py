@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from centernet2.errors import UserError
 
+from ..image_model import ImageModel
 from ..soft_nms import SoftNMSSettings
 from .heads import TripletHeads
 from .inference import InferenceSettings, detect
@@ -27,15 +28,12 @@ __all__ = ["CenterNetTriplets", "CornerNet"]
 
 
 @META_ARCH_REGISTRY.register()
-class CenterNetTriplets(nn.Module):
+class CenterNetTriplets(ImageModel):
     """CenterNet of 2019: a box is a pair of corners that a centre in its middle confirms.
 
     Every map of the backbone is of stride 4 and has heads of its own. All learn; at test time only
     those of the last one are run.
     """
-
-    pixel_mean: torch.Tensor
-    pixel_std: torch.Tensor
 
     @configurable
     def __init__(
@@ -61,15 +59,12 @@ class CenterNetTriplets(nn.Module):
             uniform_norm_init: draw the first weights of the batch normalisations from U(0, 1),
                 the default of the PyTorch that the published models were trained with.
         """
-        super().__init__()
+        super().__init__(pixel_mean, pixel_std)
         self.backbone = backbone
         self._multiple = int(backbone.size_divisibility)  # type: ignore[arg-type]
         self.heads = heads
         self.num_classes = num_classes
         self.targets, self.losses, self.inference = targets, losses, inference
-        # Constants of the config, as in Detectron2's own models: checkpoints do not hold them
-        for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
-            self.register_buffer(name, torch.tensor(values).view(-1, 1, 1), persistent=False)
         if uniform_norm_init:
             for module in self.modules():
                 if isinstance(module, _NormBase) and module.affine:
@@ -110,11 +105,6 @@ class CenterNetTriplets(nn.Module):
             "uniform_norm_init": c.UNIFORM_NORM_INIT,
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model's tensors live."""
-        return self.pixel_mean.device
-
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """
         Args:
@@ -134,7 +124,7 @@ class CenterNetTriplets(nn.Module):
         self, images: list[torch.Tensor], instances: list[Instances]
     ) -> dict[str, torch.Tensor]:
         batch = pad_batch(images, self._multiple)
-        features = list(self.backbone(self._normalised(batch)).values())
+        features = list(self.backbone(self.normalised(batch)).values())
         targets = make_targets(
             [x.gt_boxes.tensor for x in instances],
             [x.gt_classes for x in instances],
@@ -164,13 +154,9 @@ class CenterNetTriplets(nn.Module):
         )
 
     def _last_maps(self, pixels: torch.Tensor) -> TripletMaps:
-        features = list(self.backbone(self._normalised(pixels)).values())
+        features = list(self.backbone(self.normalised(pixels)).values())
         maps: TripletMaps = self.heads(features[-1], len(features) - 1)
         return maps
-
-    def _normalised(self, pixels: torch.Tensor) -> torch.Tensor:
-        # After the padding, which is black
-        return (pixels - self.pixel_mean) / self.pixel_std
 
 
 @META_ARCH_REGISTRY.register()
