@@ -152,11 +152,22 @@ def _place(cfg: CfgNode) -> str:
 
 
 def _test_size(cfg: CfgNode) -> str:
+    if cfg.INPUT.TEST_INPUT_TYPE == "square":
+        return f"{cfg.INPUT.TEST_SIZE}x{cfg.INPUT.TEST_SIZE}"
+    if cfg.INPUT.MIN_SIZE_TEST == 0:
+        return "images in their own size"
     return f"short side {cfg.INPUT.MIN_SIZE_TEST}, long side up to {cfg.INPUT.MAX_SIZE_TEST}"
 
 
 def _usual_size(cfg: CfgNode) -> tuple[int, int]:
-    """Height and width of a photograph of 3:2 at the config's size, in multiples of 32."""
+    """Height and width of a photograph of 3:2 at the config's size, in multiples of 32.
+
+    COCO's photographs are 640 pixels wide, for configs that take them as they are.
+    """
+    if cfg.INPUT.TEST_INPUT_TYPE == "square":
+        return cfg.INPUT.TEST_SIZE, cfg.INPUT.TEST_SIZE
+    if cfg.INPUT.MIN_SIZE_TEST == 0:
+        return 448, 640
     height = cfg.INPUT.MIN_SIZE_TEST
     width = min(round(height * 1.5 / 32) * 32, cfg.INPUT.MAX_SIZE_TEST)
     return height, width

@@ -41,6 +41,33 @@ def test_models_are_measured_and_drawn_again(
     assert "61.5" in printed and (tmp_path / "b.svg").is_file()
 
 
+@pytest.mark.parametrize(
+    ("config", "size"),
+    [
+        ("configs/points/ResNet-18_1x.yaml", (448, 640)),
+        ("centernet2/model_zoo/coco-mobile/config.yaml", (512, 512)),
+        ("configs/CenterNet2_R50_1x.yaml", (800, 1216)),
+    ],
+)
+def test_untrained_models_see_images_of_their_usual_size(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    config: str,
+    size: tuple[int, int],
+) -> None:
+    seen = []
+    monkeypatch.setattr(
+        chart, "inference_step", lambda *a: seen.append(a[3]) or (lambda i: None, nn.Identity())
+    )
+    path = Path(chart.__file__).parents[2] / config
+    words = ["chart", "--untrained", path, "--repeat", "1", "--output", tmp_path / "a.html"]
+    status, printed, _ = run(*words)
+    assert status == 0
+    assert seen[0].size == size
+    assert f"{size[0]}x{size[1]}" in printed
+
+
 @pytest.mark.parametrize("content", ["{}", "[]", "no", '{"points": [{"name": 1}]}'])
 def test_wrong_file_is_named(run: Run, tmp_path: Path, content: str) -> None:
     (tmp_path / "x.json").write_text(content)
