@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from centernet2.benchmarks import growth
-from centernet2.benchmarks.models import Contestant
+from centernet2.benchmarks.models import Contestant, Scene
+from centernet2.benchmarks.targets import TargetCase
 
 SMALL = Path(__file__).resolve().parents[2] / "configs/small/CenterNet2_MobileNetV2_pennfudan.yaml"
 
 
 @pytest.mark.slow
 def test_growth_is_measured_and_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(growth, "Scene", lambda size: Scene((64, 96)))
+    monkeypatch.setattr(growth, "TargetCase", partial(TargetCase, size=(64, 96)))
     monkeypatch.setattr(growth, "SIZES", ((64, 96), (96, 160)))
     monkeypatch.setattr(growth, "BATCHES", (1, 2))
     monkeypatch.setattr(growth, "BOXES", (1, 3))

@@ -28,8 +28,8 @@ from centernet2.engine.train_step import StepResult
 PERIOD = 3
 # Seconds into each that a child is killed at the latest; the first is as often 0
 LATEST = {"training": 0.02, "evaluating": 0.1, "saving": 0.002}
-OPTIONS = ("SOLVER.MAX_ITER", 240, "SOLVER.CHECKPOINT_PERIOD", PERIOD, "SOLVER.CHECKPOINT_KEEP", 2,
-           "SOLVER.STEPS", (150,), "DATASETS.TEST", ("tiny",), "TEST.EVAL_PERIOD", 4,
+OPTIONS = ("SOLVER.MAX_ITER", 120, "SOLVER.CHECKPOINT_PERIOD", PERIOD, "SOLVER.CHECKPOINT_KEEP", 2,
+           "SOLVER.STEPS", (75,), "DATASETS.TEST", ("tiny",), "TEST.EVAL_PERIOD", 4,
            "SOLVER.EMA.ENABLED", True)  # fmt: skip
 
 

@@ -27,5 +27,5 @@ def test_a_run_that_is_killed_20_times_ends_as_one_that_is_not(tmp_path: Path) -
     killed, whole = report["killed"], report["whole"]
     assert killed["weights"] == whole["weights"]
     assert killed["losses"] == whole["losses"]
-    assert whole["steps"] == 240
-    assert 240 <= killed["steps"] < 240 + 20 * 4  # each kill costs less than a period and a step
+    assert whole["steps"] == 120
+    assert 120 <= killed["steps"] < 120 + 20 * 4  # each kill costs less than a period and a step

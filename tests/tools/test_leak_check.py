@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import mmap
 import sys
 import tracemalloc
@@ -23,9 +24,13 @@ CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart.yaml"
 
 @pytest.fixture
 def traced() -> Iterator[None]:
+    # What the suite holds by now would be looked through for each sample
+    gc.collect()
+    gc.freeze()
     tracemalloc.start()
     yield
     tracemalloc.stop()
+    gc.unfreeze()
 
 
 def test_what_is_held_is_counted(tmp_path: Path, traced: None) -> None:
