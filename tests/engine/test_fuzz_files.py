@@ -5,6 +5,7 @@ They are read in a process of its own, whose memory is limited: see ``fuzz_files
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -32,14 +33,15 @@ def test_2000_mutated_checkpoints_proposals_and_configs(first: int, last: int) -
     assert 0.5 * (last - first) < refused < last - first
 
 
-def test_what_runs_would_be_found(tmp_path: Path) -> None:
+def test_what_runs_would_be_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call that the files hold runs where Python's own unpickler reads it."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    fuzz_files = importlib.import_module("fuzz_files")
     program = (
-        f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r})\n"
-        "import pickle, fuzz_files\n"
+        "import pickle, sys\n"
         "ran = []\n"
-        "sys.addaudithook(lambda e, _: ran.append(e) if e in fuzz_files.FORBIDDEN else None)\n"
-        "pickle.loads(fuzz_files.CALLS[0] + b'.')\n"
+        f"sys.addaudithook(lambda e, _: ran.append(e) if e in {fuzz_files.FORBIDDEN} else None)\n"
+        f"pickle.loads({fuzz_files.CALLS[0] + b'.'!r})\n"
         "print(ran)\n"
     )
     done = subprocess.run(

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
@@ -41,6 +42,7 @@ def test_images_before_reset(tmp_path: Path) -> None:
 
 
 def _process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)  # a fork has none of its parent's threads
     meeting = f"file://{folder}/meeting"
     dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     writer = ResultsWriter(Path(folder, "results.json"))
@@ -52,9 +54,8 @@ def _process(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
-    mp.spawn(_process, (str(tmp_path),), nprocs=2)
+    mp.start_processes(_process, (str(tmp_path),), nprocs=2, start_method="fork")
     found = json.loads((tmp_path / "results.json").read_text())
     assert [(d["image_id"], d["score"]) for d in found] == [(7, 0.0), (10, 0.0), (11, 1.0)]
     assert not list(tmp_path.glob("*.part-*"))
