@@ -172,9 +172,9 @@ def train_step(
         group["lr"] = 1e-6  # the weights stay what they are
 
     def step(i: int) -> None:
+        optimizer.zero_grad()  # as in training: before the activations come
         with EventStorage(i), autocast():
             losses = model(batches[i % len(batches)])
-        optimizer.zero_grad()
         sum(losses.values()).backward()
         optimizer.step()
         _finish(cfg.MODEL.DEVICE)
@@ -269,13 +269,12 @@ def _torchvision_step(contestant: Contestant, scene: Scene | None) -> tuple[Step
             f"{', '.join(torchvision.models.list_models(torchvision.models.detection))}."
         )
     model = torchvision.models.get_model(name, weights=None, weights_backbone=None).eval()
-    if "fused" in contestant.treatments:
-        to_inference_form(model)
+    autocast = _treat(model, contestant.treatments, "cpu")
     generator = torch.Generator().manual_seed(0)
     images = [torch.rand(3, *scene.size, generator=generator) for _ in range(scene.images)]
 
     def step(i: int) -> None:
-        with torch.inference_mode():
+        with torch.inference_mode(), autocast():
             model(images)
 
     return step, model

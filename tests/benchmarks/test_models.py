@@ -50,8 +50,13 @@ def test_federated_loss_has_its_frequencies() -> None:
 
 def test_models_of_detectron2_and_torchvision_are_peers() -> None:
     name = "torchvision:ssdlite320_mobilenet_v3_large"
-    step, model = inference_step(Contestant(name, ("fused",)), [], 1, SCENE)
+    step, model = inference_step(Contestant(name, ("fused", "bf16")), [], 1, SCENE)
+    seen: list[torch.dtype] = []
+    model.backbone.register_forward_hook(
+        lambda _, __, out: seen.append(next(iter(out.values())).dtype)
+    )
     step(0)
+    assert seen == [torch.bfloat16]
     assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     name = "detectron2:COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml"
     step, model = inference_step(Contestant(name), UNTRAINED, 1, SCENE)
