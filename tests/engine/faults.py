@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,13 @@ def train(args: Any, trainer: type[Trainer] = Trainer, resume: bool = False) -> 
     return launch(main, args)
 
 
+def train_script(data: str, output: str, options: Sequence[object], flags: Sequence[str]) -> int:
+    """What ``python tiny_train.py DATA FLAGS OPTIONS`` does; returns its exit code."""
+    args = tiny_train.arguments(Path(output), *options, flags=tuple(flags))
+    args.tiny_folder = data
+    return launch(tiny_train.main, args)
+
+
 def run(file: str, function: str, output: str, arguments: dict[str, Any]) -> int:
     """Run a scenario in a fork; returns the fork's exit code."""
     child = os.fork()
@@ -72,7 +79,7 @@ def run(file: str, function: str, output: str, arguments: dict[str, Any]) -> int
             printed = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(printed, 1)
             os.dup2(printed, 2)
-            sys.stdin.close()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # what it starts needs a handle 0
             torch.set_num_threads(1)
             spec = importlib.util.spec_from_file_location("scenarios", file)
             module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]

@@ -6,9 +6,9 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,24 +20,48 @@ from centernet2.engine import TrainingInterrupted, launch, load_weights_file
 from centernet2.engine.launch import _wait
 from centernet2.errors import UserError
 
-SCRIPT = Path(__file__).with_name("tiny_train.py")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parents[2])}
+InChild = Callable[..., Any]
+
+# ---------------------------------------------------------------- scenarios, run in children
 
 
-def command(tiny: ModuleType, data: Path, output: Path, *overrides: Any, flags: Any = ()) -> Any:
-    args = tiny.arguments(output, *overrides)
-    return [sys.executable, str(SCRIPT), str(data), *flags, *args.opts]
+def train(data: str, output: str, options: list[object], flags: list[str]) -> int:
+    import faults
+
+    signal.alarm(240)  # the default is to be killed: nothing here takes as long
+    return faults.train_script(data, output, options, flags)
 
 
-def run(*args: Any, **kwargs: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*args, **kwargs),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+def train_and_be_stopped(data: str, output: str, options: list[object], flags: list[str]) -> int:
+    """Gets SIGTERM once a few iterations are logged."""
+    trained = os.getpid()
+    if os.fork() == 0:
+        signal.alarm(240)
+        metrics = Path(output, "metrics.json")
+        while not metrics.exists() or metrics.read_bytes().count(b"\n") <= 3:
+            time.sleep(0.02)
+        os.kill(trained, signal.SIGTERM)
+        os._exit(0)
+    return train(data, output, options, flags)
+
+
+def train_as_torchrun_does(data: str, output: str) -> int:
+    """Prints the exit codes of both processes."""
+    os.environ.update(
+        WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT="29641"
     )
+    children = []
+    for rank in "01":
+        children.append(os.fork())
+        if children[-1] == 0:
+            os.environ.update(RANK=rank, LOCAL_RANK=rank)
+            return train(data, output, [], [])
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print("ENDED", codes)
+    return 0
+
+
+# ------------------------------------------------------------------------------------- tests
 
 
 def logged(output: Path, name: str = "total_loss") -> list[float]:
@@ -45,33 +69,32 @@ def logged(output: Path, name: str = "total_loss") -> list[float]:
     return [row[name] for row in map(json.loads, lines) if name in row]
 
 
-def stop_after_some_iterations(process: subprocess.Popen[str], output: Path) -> str:
-    """Send SIGTERM once a few iterations are logged; returns what the process printed."""
-    while process.poll() is None:
-        try:
-            if len((output / "metrics.json").read_text().splitlines()) > 3:
-                process.send_signal(signal.SIGTERM)
-                break
-        except FileNotFoundError:
-            pass
-        time.sleep(0.02)
-    return process.communicate(timeout=120)[1]
-
-
 def saved_iteration(output: Path) -> int:
     name = (output / "last_checkpoint").read_text()
     return int(load_weights_file(output / name)["iteration"])
 
 
+@pytest.fixture
+def run(in_child: InChild, tiny_folder: Path) -> InChild:
+    """Runs a scenario: how it ended and what it printed."""
+
+    def call(
+        output: Path, *options: object, flags: Sequence[str] = (), scenario: Any = train
+    ) -> Any:
+        return in_child(
+            scenario, data=tiny_folder, output=output, options=options, flags=list(flags)
+        )
+
+    return call
+
+
 @pytest.mark.slow
-def test_two_processes_give_the_losses_and_weights_of_one(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
-) -> None:
+def test_two_processes_give_the_losses_and_weights_of_one(run: InChild, tmp_path: Path) -> None:
     options = ("SOLVER.ACCUMULATION_STEPS", 2, "SOLVER.IMS_PER_BATCH", 2)
-    one = run(tiny, tiny_folder, tmp_path / "one", *options)
-    two = run(tiny, tiny_folder, tmp_path / "two", *options, flags=["--num-cpu-procs", "2"])
-    assert one.returncode == 0, one.stderr
-    assert two.returncode == 0, two.stderr
+    one = run(tmp_path / "one", *options)
+    assert one.code == 0, one.text
+    two = run(tmp_path / "two", *options, flags=["--num-cpu-procs", "2"])
+    assert two.code == 0, two.text
     assert len(logged(tmp_path / "one")) == 8
     assert logged(tmp_path / "two") == pytest.approx(logged(tmp_path / "one"), rel=1e-4)
     first = load_weights_file(tmp_path / "one" / "model_final.pth")["model"]
@@ -83,32 +106,25 @@ def test_two_processes_give_the_losses_and_weights_of_one(
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_sigterm_saves_and_resume_goes_on_exactly(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path, processes: int
+    run: InChild, tmp_path: Path, processes: int
 ) -> None:
     # With a loader process: it leaves signals to its parent, which must still end
     options = ("SOLVER.MAX_ITER", 2000, "SOLVER.CHECKPOINT_PERIOD", 0, "DATALOADER.NUM_WORKERS", 1)
     flags = ["--num-cpu-procs", str(processes)] if processes > 1 else []
     output = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(tiny, tiny_folder, output, *options, flags=flags),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    stderr = stop_after_some_iterations(process, output)
-    assert process.returncode == 128 + signal.SIGTERM, stderr
-    assert "--resume" in stderr
+    stopped = run(output, *options, flags=flags, scenario=train_and_be_stopped)
+    assert stopped.code == 128 + signal.SIGTERM, stopped.text
+    assert "--resume" in stopped.text
     done = saved_iteration(output) + 1
     assert 3 < done < 2000
     if processes > 1:
         return  # which images each process gets after a resume: test_data_loader.py
 
     limit = ("SOLVER.TRAIN_ITER", done + 4)
-    resumed = run(tiny, tiny_folder, output, *options, *limit, flags=[*flags, "--resume"])
-    whole = run(tiny, tiny_folder, tmp_path / "whole", *options, *limit, flags=flags)
-    assert resumed.returncode == 0, resumed.stderr
-    assert whole.returncode == 0, whole.stderr
+    resumed = run(output, *options, *limit, flags=[*flags, "--resume"])
+    assert resumed.code == 0, resumed.text
+    whole = run(tmp_path / "whole", *options, *limit, flags=flags)
+    assert whole.code == 0, whole.text
     first = load_weights_file(output / "model_final.pth")["model"]
     second = load_weights_file(tmp_path / "whole" / "model_final.pth")["model"]
     for name, value in second.items():
@@ -117,33 +133,27 @@ def test_sigterm_saves_and_resume_goes_on_exactly(
 
 @pytest.mark.slow
 def test_nan_in_one_of_two_processes_ends_both_with_one_sentence(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
+    run: InChild, tmp_path: Path
 ) -> None:
-    failed = run(
-        tiny,
-        tiny_folder,
-        tmp_path,
-        "MODEL.META_ARCHITECTURE",
-        "TinyBreakingDetector",
-        flags=["--num-cpu-procs", "2"],
-    )
-    assert failed.returncode == 3, failed.stderr
-    assert "loss_box = nan" in failed.stderr
-    assert "003.png" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    options = ("MODEL.META_ARCHITECTURE", "TinyBreakingDetector")
+    failed = run(tmp_path / "out", *options, flags=["--num-cpu-procs", "2"])
+    assert failed.code == 3, failed.text
+    assert "loss_box = nan" in failed.text
+    assert "003.png" in failed.text
+    assert "Traceback" not in failed.text
 
 
 @pytest.mark.slow
 def test_a_process_that_is_killed_ends_the_others_with_a_sentence(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
+    run: InChild, tmp_path: Path
 ) -> None:
     options = ("MODEL.META_ARCHITECTURE", "TinyDyingDetector", "SOLVER.CHECKPOINT_PERIOD", 2)
-    failed = run(tiny, tiny_folder, tmp_path, *options, flags=["--num-cpu-procs", "2"])
-    assert failed.returncode == 128 + signal.SIGKILL, failed.stderr
-    assert "error: process 1 of this run was ended by SIGKILL" in failed.stderr
-    assert "error (process 0): another process of this run ended" in failed.stderr
-    assert "Traceback" not in failed.stderr
-    assert saved_iteration(tmp_path) == 3
+    failed = run(tmp_path / "out", *options, flags=["--num-cpu-procs", "2"])
+    assert failed.code == 128 + signal.SIGKILL, failed.text
+    assert "error: process 1 of this run was ended by SIGKILL" in failed.text
+    assert "error (process 0): another process of this run ended" in failed.text
+    assert "Traceback" not in failed.text
+    assert saved_iteration(tmp_path / "out") == 3
 
 
 def test_processes_that_wait_for_one_that_failed_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,23 +169,11 @@ def test_processes_that_wait_for_one_that_failed_are_ended(monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_torchrun_variables_are_followed(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
+    in_child: InChild, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    variables = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-                 "MASTER_PORT": "29641"}  # fmt: skip
-    processes = [
-        subprocess.Popen(
-            command(tiny, tiny_folder, tmp_path),
-            env={**ENVIRONMENT, **variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
-    assert json.loads((tmp_path / "runs.json").read_text())[0]["processes"] == 2
+    ended = in_child(train_as_torchrun_does, data=tiny_folder, output=tmp_path / "out")
+    assert "ENDED [0, 0]" in ended.text
+    assert json.loads((tmp_path / "out" / "runs.json").read_text())[0]["processes"] == 2
 
 
 def parsed(tiny: ModuleType, tmp_path: Path, *flags: str) -> Any:
