@@ -15,6 +15,7 @@ from centernet2.export.padded import padded
 from centernet2.export.second_stage import clip
 from centernet2.modeling.points.detector import ObjectsAsPoints
 from centernet2.modeling.points.targets import STRIDE
+from centernet2.modeling.points.views import margins
 
 __all__ = ["PointsStage"]
 
@@ -63,8 +64,7 @@ class PointsStage(nn.Module):
             ``(3, IH, IW)``, both the next greater multiples of the model's.
         """
         height, width = pixels.shape[1], pixels.shape[2]
-        (left, right), (top, bottom) = self._margins(width), self._margins(height)
-        return F.pad(pixels, (left, right, top, bottom))
+        return F.pad(pixels, (*margins(width, self.multiple), *margins(height, self.multiple)))
 
     def forward(
         self, features: dict[str, torch.Tensor], height: int, width: int
@@ -90,7 +90,8 @@ class PointsStage(nn.Module):
         center = corner + maps.reg[0].flatten(1).t()[cell]
         size = maps.wh[0].flatten(1).t()[cell]
 
-        start = shapes_to_tensor([self._margins(width)[0], self._margins(height)[0]]).float()
+        before = [margins(side, self.multiple)[0] for side in (width, height)]
+        start = shapes_to_tensor(before).float()
         low = (center - size / 2) * STRIDE - start
         high = (center + size / 2) * STRIDE - start
         if self.round_results:
@@ -102,9 +103,3 @@ class PointsStage(nn.Module):
         if self.clip_boxes:
             boxes = clip(boxes, shapes_to_tensor([width, height, width, height]).float())
         return boxes, scores[keep], classes[keep]
-
-    def _margins(self, length: int) -> tuple[int, int]:
-        """What is added before and behind an image's side."""
-        full = (length // self.multiple + 1) * self.multiple
-        before = full // 2 - length // 2
-        return before, full - length - before

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-__all__ = ["View", "make_view", "to_image"]
+__all__ = ["View", "make_view", "margins", "to_image"]
 
 
 class View(NamedTuple):
@@ -32,8 +32,8 @@ def make_view(image: torch.Tensor, scale: float, multiple: int, fixed_size: int 
     Args:
         image: ``(3, H, W)`` floats from 0 to 255.
         scale: factor; sizes are truncated. Values are rounded, as those of 8-bit images are.
-        multiple: without ``fixed_size`` the image keeps its (resized) size, and each side of the
-            view is the next multiple of this that is greater: 512 becomes 544 with 32.
+        multiple: without ``fixed_size`` the image keeps its (resized) size, with
+            :func:`margins` around it.
         fixed_size: side of the view, into which the unscaled image fits; ``scale`` zooms.
     """
     original = image.shape[-2:]
@@ -44,10 +44,19 @@ def make_view(image: torch.Tensor, scale: float, multiple: int, fixed_size: int 
         step = max(original) / fixed_size
         center = (width / 2, height / 2)
         return View(_window(image, center, step, fixed_size), center, step, scale)
-    full_height, full_width = ((n // multiple + 1) * multiple for n in (height, width))
-    left, top = full_width // 2 - width // 2, full_height // 2 - height // 2
-    padding = (left, full_width - width - left, top, full_height - height - top)
+    padding = (*margins(width, multiple), *margins(height, multiple))
     return View(F.pad(image, padding), (width // 2, height // 2), 1.0, scale)
+
+
+def margins(length: int, multiple: int) -> tuple[int, int]:
+    """Black before and behind a side of an image, up to the next multiple that is greater.
+
+    Returns:
+        Pixels: a side of 512 becomes one of 544 with 32, and 16 are added at either end.
+    """
+    full = (length // multiple + 1) * multiple
+    before = full // 2 - length // 2
+    return before, full - length - before
 
 
 def _window(
