@@ -17,6 +17,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from centernet2.benchmarks.timing import finish
 from centernet2.errors import UserError
 from centernet2.modeling.triplets import pooling
 
@@ -68,8 +69,7 @@ def milliseconds(step: Callable[[], object], rounds: int, device: str) -> float:
     for i in range(rounds + 2):
         start = clock()
         step()
-        if device != "cpu":
-            torch.cuda.synchronize()
+        finish(device)
         if i >= 2:
             times.append(1000 * (clock() - start))
     return min(times)

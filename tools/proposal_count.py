@@ -28,7 +28,7 @@ from detectron2.modeling import build_proposal_generator
 from tabulate import tabulate
 from torch import nn
 
-from centernet2.benchmarks.timing import WARM_UP, Step, machine, summary
+from centernet2.benchmarks.timing import WARM_UP, Step, finish, machine, summary
 from centernet2.benchmarks.timing import measure as measure_time
 from centernet2.engine import Trainer
 from centernet2.engine.diagnostics import out_of_memory_in_test
@@ -123,8 +123,7 @@ def _step(detector: Detector, count: int, batches: list[Any]) -> Step:
         model = detector.with_proposals(count)
         with torch.inference_mode():
             model(batches[i % len(batches)])
-        if detector.cfg.MODEL.DEVICE.startswith("cuda"):
-            torch.cuda.synchronize()
+        finish(detector.cfg.MODEL.DEVICE)
 
     return step
 

@@ -29,7 +29,7 @@ from centernet2.errors import UserError
 from centernet2.modeling.inference_form import to_inference_form
 
 from .scenes import random_batch
-from .timing import Step
+from .timing import Step, finish
 
 __all__ = ["TREATMENTS", "Contestant", "Scene", "inference_step", "read_contestants", "train_step"]
 
@@ -136,7 +136,7 @@ def inference_step(
     def step(i: int) -> None:
         with torch.inference_mode(), autocast():
             model(batches[i % len(batches)])
-        _finish(cfg.MODEL.DEVICE)
+        finish(cfg.MODEL.DEVICE)
 
     return step, model
 
@@ -177,7 +177,7 @@ def train_step(
             losses = model(batches[i % len(batches)])
         sum(losses.values()).backward()
         optimizer.step()
-        _finish(cfg.MODEL.DEVICE)
+        finish(cfg.MODEL.DEVICE)
 
     return step, model
 
@@ -278,8 +278,3 @@ def _torchvision_step(contestant: Contestant, scene: Scene | None) -> tuple[Step
             model(images)
 
     return step, model
-
-
-def _finish(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()

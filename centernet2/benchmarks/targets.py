@@ -15,7 +15,7 @@ from centernet2.modeling.centernet.losses import LossParams, heatmap_losses
 from centernet2.modeling.centernet.targets import CenterNetTargets, assign_targets
 
 from .scenes import random_boxes
-from .timing import Step
+from .timing import Step, finish
 
 __all__ = ["TargetCase", "target_steps"]
 
@@ -72,8 +72,7 @@ def target_steps(case: TargetCase, device: str = "cpu") -> dict[str, Step]:
 
     def assign(_: int) -> None:
         make()
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
+        finish(device)
 
     targets = make()
 
@@ -85,7 +84,6 @@ def target_steps(case: TargetCase, device: str = "cpu") -> dict[str, Step]:
         (positive + negative).backward()
         for level in logits:
             level.grad = None
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
+        finish(device)
 
     return {f"targets of {case.name}": assign, f"heatmap loss of {case.name}": learn}

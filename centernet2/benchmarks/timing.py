@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import torchvision
 
-__all__ = ["WARM_UP", "Step", "Times", "machine", "measure", "ratio", "summary"]
+__all__ = ["WARM_UP", "Step", "Times", "finish", "machine", "measure", "ratio", "summary"]
 
 WARM_UP = 3
 
@@ -34,6 +34,12 @@ class Times:
 
     wall: list[float] = field(default_factory=list)
     process: list[float] = field(default_factory=list)
+
+
+def finish(device: str | torch.device) -> None:
+    """Wait for what a device was given to do: a GPU computes after its calls have returned."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def measure(steps: dict[str, Step], repeat: int, warm_up: int = WARM_UP) -> dict[str, Times]:
