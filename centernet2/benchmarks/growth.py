@@ -38,7 +38,7 @@ class Axis:
 
 
 def measure_growth(
-    contestants: Sequence[Contestant], overrides: list[str], repeat: int, train: bool = True
+    contestants: Sequence[Contestant], overrides: list[str], repeat: int
 ) -> list[Axis]:
     """Time over resolution, batch, objects in training, and classes.
 
@@ -48,6 +48,8 @@ def measure_growth(
     base = Scene((480, 736))
     sizes = [replace(base, size=size) for size in SIZES]
     batches = [replace(base, images=images) for images in BATCHES]
+    boxes = [replace(base, boxes=count) for count in BOXES]
+    plain = [replace(c, treatments=()) for c in contestants]
     found = [
         Axis(
             "image (megapixels)", "inference, an image",
@@ -58,13 +60,11 @@ def measure_growth(
             "batch (images)", "inference, an image", list(map(float, BATCHES)),
             _over_scenes(contestants, overrides, batches, repeat, inference_step),
         ),
+        Axis(
+            "objects of an image", "training step, an image", list(map(float, BOXES)),
+            _over_scenes(plain, overrides, boxes, repeat, train_step),
+        ),
     ]  # fmt: skip
-    if train:
-        boxes = [replace(base, boxes=count) for count in BOXES]
-        plain = [replace(c, treatments=()) for c in contestants]
-        curves = _over_scenes(plain, overrides, boxes, repeat, train_step)
-        values = list(map(float, BOXES))
-        found.append(Axis("objects of an image", "training step, an image", values, curves))
     for quantity, counts, cases in (
         ("objects of an image", BOXES, [TargetCase(boxes=n) for n in BOXES]),
         ("classes", CLASSES, [TargetCase(classes=n) for n in CLASSES]),
