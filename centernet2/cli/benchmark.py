@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,8 @@ from centernet2.benchmarks.stages import count_proposals, measure_stages
 from centernet2.benchmarks.targets import TargetCase, target_steps
 from centernet2.benchmarks.timing import WARM_UP, Times, machine, measure, ratio, summary
 from centernet2.cli.arguments import new_parser, positive
+from centernet2.cli.ending import exit_status
+from centernet2.cli.output_files import check_place, write_json
 from centernet2.errors import UserError
 from centernet2.evaluation.curves import write_picture
 
@@ -108,20 +108,22 @@ def run(options: argparse.Namespace) -> int:
     Returns:
         The exit status.
     """
+    return exit_status(lambda: _benchmark(options))
+
+
+def _benchmark(options: argparse.Namespace) -> int:
+    if not options.configs and options.mode != "targets":
+        raise UserError(f"centernet2 benchmark {options.mode}: name a config file or more.")
+    if options.plot and options.mode != "growth":
+        raise UserError("--plot draws what `centernet2 benchmark growth` measures.")
+    for path in filter(None, [options.json, options.plot]):
+        check_place(path)
     if options.threads:
         torch.set_num_threads(options.threads)
-    try:
-        if not options.configs and options.mode != "targets":
-            raise UserError(f"centernet2 benchmark {options.mode}: name a config file or more.")
-        if options.plot and options.mode != "growth":
-            raise UserError("--plot draws what `centernet2 benchmark growth` measures.")
-        result = {"mode": options.mode, "machine": machine(), **_MEASURES[options.mode](options)}
-        print(", ".join(f"{k} {v}" for k, v in result["machine"].items()))
-        if options.json:
-            options.json.write_text(json.dumps(result, indent=2))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+    result = {"mode": options.mode, "machine": machine(), **_MEASURES[options.mode](options)}
+    print(", ".join(f"{k} {v}" for k, v in result["machine"].items()))
+    if options.json:
+        write_json(result, options.json)
     return 0
 
 

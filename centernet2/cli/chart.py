@@ -18,8 +18,8 @@ from centernet2.benchmarks.published_speeds import published_points
 from centernet2.benchmarks.timing import WARM_UP, machine
 from centernet2.cli.arguments import new_parser, positive
 from centernet2.cli.ending import exit_status
+from centernet2.cli.output_files import check_place, write_json
 from centernet2.engine import Trainer, build_cfg
-from centernet2.engine.atomic import atomic_write
 from centernet2.errors import UserError
 from centernet2.evaluation.curves import write_picture
 from centernet2.inference.model_files import find_model
@@ -89,11 +89,12 @@ def run(options: argparse.Namespace) -> int:
 def _chart(options: argparse.Namespace) -> int:
     if not (options.models or options.untrained or options.files or options.published):
         raise UserError("centernet2 chart: name a model, or --from a file of points.")
+    for path in filter(None, [*options.output, options.json]):
+        check_place(path)
     points = [point for path in options.files for point in _read(path)]
     points += _measure(options.models, options.untrained, options.repeat)
     if options.json:
-        with atomic_write(options.json, "w") as file:
-            json.dump({"points": [asdict(point) for point in points]}, file, indent=2)
+        write_json({"points": [asdict(point) for point in points]}, options.json)
     for point in points:
         ap = "   -" if point.ap is None else f"{point.ap:4.1f}"
         print(f"{point.name:36} AP {ap}  {point.fps:7.2f} images/s  {point.group}; {point.about}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import centernet2.data
 import centernet2.modeling  # noqa: F401  (registers the models, as the line above the data sets)
 from centernet2.cli.arguments import new_parser, positive, probability
 from centernet2.cli.ending import exit_status
+from centernet2.cli.output_files import check_place, write_json
 from centernet2.engine.atomic import atomic_write
 from centernet2.errors import UserError
 from centernet2.export.check import (
@@ -164,6 +164,8 @@ def run(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     kind, output = _target(args)
     _check_options(args, kind)
+    for path in filter(None, [output, args.json]):
+        check_place(path)
     torch.set_num_threads(args.threads or torch.get_num_threads())
     predictor = load_predictor(args.model, args.weights, "cpu", args.score_thresh, args.opts)
     test = predictor.cfg.TEST
@@ -214,8 +216,7 @@ def _export(args: argparse.Namespace) -> int:
         )
         print(_latency_text(figures["benchmark"]))
     if args.json:
-        with atomic_write(args.json, "w") as stream:
-            json.dump(figures, stream, indent=2)
+        write_json(figures, args.json)
     return 0 if parity.expected and parity.within(args.tolerance) else 1
 
 

@@ -1,4 +1,4 @@
-"""What to tell when the folder of a run cannot be written, before the run and in its midst."""
+"""What to tell when a file or the folder of a run cannot be written, before and in its midst."""
 
 from __future__ import annotations
 
@@ -11,7 +11,13 @@ from contextlib import contextmanager
 
 from centernet2.errors import UserError
 
-__all__ = ["StorageError", "check_writable", "write_failure", "writing_told"]
+__all__ = [
+    "StorageError",
+    "check_writable",
+    "refusal_told",
+    "write_failure",
+    "writing_told",
+]
 
 _NO_ROOM = frozenset([errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
 _NOT_ALLOWED = frozenset([errno.EACCES, errno.EPERM, errno.EROFS])
@@ -41,6 +47,23 @@ def check_writable(folder: str) -> None:
             f"OUTPUT_DIR {folder} cannot be written: {_reason(error, folder)}; "
             f"{_cure(error)}or name another folder with OUTPUT_DIR."
         ) from error
+
+
+@contextmanager
+def refusal_told(file: object, cure: str = "") -> Iterator[None]:
+    """Turn the system's refusal to write one file, of a command's or a function's, into a sentence.
+
+    Args:
+        file: what is written, as the user named it.
+        cure: what to do; default: nothing but the reason is told.
+
+    Raises:
+        UserError: with the file, the reason and the cure.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{file}: cannot be written ({error.strerror or error}){cure}") from error
 
 
 @contextmanager
