@@ -6,14 +6,13 @@ import re
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from centernet2.engine.atomic import atomic_write
 from centernet2.export.extras import extra
-from centernet2.export.file_info import KEY, FileInfo
+from centernet2.export.file_info import FileInfo
+from centernet2.export.writers import save_onnx
 
 __all__ = ["quantize"]
 
@@ -74,10 +73,8 @@ def quantize(
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
         )
-        model: Any = onnx.load(draft)
-    onnx.helper.set_model_props(model, {KEY: info.to_json()})
-    with atomic_write(path) as file:
-        file.write(model.SerializeToString())
+        model = onnx.load(draft)
+    save_onnx(model, info, path)
     return len(convolutions) - len(kept)
 
 

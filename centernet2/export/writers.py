@@ -24,7 +24,7 @@ from centernet2.export.file_info import KEY, FileInfo
 from centernet2.export.graph import DetectorGraph
 from centernet2.layers import DeformConv, ModulatedDeformConv
 
-__all__ = ["convert_to_openvino", "write_onnx", "write_torchscript"]
+__all__ = ["convert_to_openvino", "save_onnx", "write_onnx", "write_torchscript"]
 
 OPSET = 17  # RoiAlign and GridSample are as PyTorch has them from 16 on
 
@@ -94,7 +94,12 @@ def write_onnx(
                 "take --format torchscript"
             ) from error
         model = onnx.load(draft)
-    onnx.helper.set_model_props(model, {KEY: info.to_json()})
+    save_onnx(model, info, path)
+
+
+def save_onnx(model: Any, info: FileInfo, path: Path) -> None:
+    """Write an ``onnx.ModelProto``, with its description in it."""
+    extra("onnx").helper.set_model_props(model, {KEY: info.to_json()})
     with atomic_write(path) as file:
         file.write(model.SerializeToString())
 
