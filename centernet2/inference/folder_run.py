@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from centernet2.engine.storage import refusal_told
 from centernet2.errors import UserError
 from centernet2.inference.images import ImageJob, image_jobs
 from centernet2.inference.merging import Written, index_records, write_coco
@@ -61,12 +62,8 @@ class FolderRun:
             UserError: the earlier run was not completed, or not with this model, these options and
                 these images.
         """
-        try:
+        with refusal_told(f"--output {self._output}"):
             self._output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"--output {self._output}: cannot be written ({error.strerror or error})"
-            ) from error
         files = record_files(self._output)
         if files and not resume and self._shard.alone:
             if not self._document.is_file():

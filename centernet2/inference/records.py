@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from detectron2.structures import Instances
 
-from centernet2.errors import UserError
+from centernet2.engine.storage import refusal_told
 from centernet2.inference.results import coco_results
 from centernet2.inference.shards import Shard
 
@@ -92,13 +92,9 @@ class RecordWriter:
     ) -> None:
         self.path = _own_file(folder, shard)
         self._categories = categories
-        try:
+        with refusal_told(self.path):
             self._file = self.path.open("ab+")
             _cut_torn_line(self._file)
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror or error})"
-            ) from error
         if self._file.tell() == 0:
             self._append({_HEADER: run})
 
@@ -123,13 +119,9 @@ class RecordWriter:
         self._append({"file_name": name, "error": problem})
 
     def _append(self, content: dict[str, Any]) -> None:
-        try:
+        with refusal_told(self.path):
             self._file.write(json.dumps(content).encode() + b"\n")
             self._file.flush()
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror or error})"
-            ) from error
 
     def __enter__(self) -> RecordWriter:
         return self

@@ -12,6 +12,8 @@ from detectron2.data import Metadata
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
+from centernet2.engine.storage import refusal_told
+
 __all__ = ["ResultsWriter", "category_ids", "coco_results", "image_ids"]
 
 
@@ -84,12 +86,17 @@ class ResultsWriter:
     Args:
         path: of the file; its folder is made.
         categories: category id of each class (:func:`category_ids`).
+
+    Raises:
+        UserError: the file cannot be written; later too, once the disk is full for example.
     """
 
     def __init__(self, path: Path, categories: Sequence[int]) -> None:
+        self._path = path
         self._categories = categories
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
+        with refusal_told(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("w", encoding="utf-8")
         self._separator = "[\n"
 
     def write(self, predictions: Instances, image_id: int, file_name: str, **extra: float) -> None:
@@ -106,7 +113,8 @@ class ResultsWriter:
 
     def write_entry(self, entry: Mapping[str, Any]) -> None:
         """Append one detection as it is."""
-        self._file.write(self._separator + json.dumps(entry))
+        with refusal_told(self._path):
+            self._file.write(self._separator + json.dumps(entry))
         self._separator = ",\n"
 
     def __enter__(self) -> ResultsWriter:
@@ -118,5 +126,5 @@ class ResultsWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")
-        self._file.close()
+        with refusal_told(self._path), self._file:  # which is closed whatever happens
+            self._file.write("[]\n" if self._separator == "[\n" else "\n]\n")

@@ -11,6 +11,7 @@ from detectron2.structures import Instances
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
+from centernet2.errors import UserError
 from centernet2.inference.results import ResultsWriter, category_ids, image_ids
 
 
@@ -51,6 +52,17 @@ def test_nothing_found_gives_an_empty_list(tmp_path: Path) -> None:
     with ResultsWriter(tmp_path / "r.json", [1]):
         pass
     assert json.loads((tmp_path / "r.json").read_text()) == []
+
+
+def test_refused_writing_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/r.json: cannot be written \("):
+        ResultsWriter(tmp_path / "file" / "r.json", [1])
+    full = Path("/dev/full")
+    if full.exists():
+        results = ResultsWriter(full, [1])
+        with pytest.raises(UserError, match=r"/dev/full: cannot be written \(No space"), results:
+            results.write_entry({"score": 1})
 
 
 def test_file_is_complete_after_an_error(
