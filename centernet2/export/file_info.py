@@ -89,15 +89,13 @@ def describe_export(
     black = cfg.MODEL.META_ARCHITECTURE == "ObjectsAsPoints"
     mean = [0, 0, 0] if black else [round(value) for value in cfg.MODEL.PIXEL_MEAN]
     red, green, blue = mean if cfg.INPUT.FORMAT == "RGB" else mean[::-1]
-    # Only two-stage models have masks, whatever the key says
-    with_masks = cfg.MODEL.MASK_ON and cfg.MODEL.META_ARCHITECTURE == "GeneralizedRCNN"
     return FileInfo(
         class_names=predictor.class_names,
         category_ids=predictor.category_ids,
         size=size,
         sides=_sides(cfg),
         padding=(red, green, blue),
-        masks=("image" if paste_masks else "boxes") if with_masks else "none",
+        masks=("image" if paste_masks else "boxes") if predictor.finds_masks else "none",
         config=cfg.dump(),
     )
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from centernet2.inference.predictor import Predictor
+from centernet2.inference.predictor import TWO_STAGES, Predictor
 
 __all__ = ["describe_model"]
 
 _MOST_CLASSES = 20
-_TWO_STAGES = ("GeneralizedRCNN", "PanopticFPN")
 
 
 def describe_model(predictor: Predictor) -> dict[str, str]:
@@ -22,19 +21,25 @@ def describe_model(predictor: Predictor) -> dict[str, str]:
         A name and a text of one line for each thing worth knowing.
     """
     cfg = predictor.cfg
-    two_stages = cfg.MODEL.META_ARCHITECTURE in _TWO_STAGES
+    two_stages = cfg.MODEL.META_ARCHITECTURE in TWO_STAGES
     kind = f"two stages, {cfg.MODEL.ROI_HEADS.NAME}" if two_stages else "one stage"
     parameters = sum(parameter.numel() for parameter in predictor.model.parameters())
     return {
         "architecture": f"{cfg.MODEL.META_ARCHITECTURE} ({kind})",
         "backbone": cfg.MODEL.BACKBONE.NAME,
         "parameters": f"{parameters / 1e6:.1f} million",
-        "finds": "boxes and masks" if cfg.MODEL.MASK_ON else "boxes",
+        "finds": _findings(predictor),
         "classes": _listed(predictor.class_names),
         "input": f"{cfg.INPUT.FORMAT}, {_input_size(predictor)}",
         "detections an image": f"at most {cfg.TEST.DETECTIONS_PER_IMAGE}",
         "weights": cfg.MODEL.WEIGHTS,
     }
+
+
+def _findings(predictor: Predictor) -> str:
+    masks = "masks" if predictor.finds_masks else ""
+    joints = "joints" if predictor.finds_joints else ""
+    return " and ".join(filter(None, ["boxes", masks, joints]))
 
 
 def _listed(names: Sequence[str]) -> str:

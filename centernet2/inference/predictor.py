@@ -25,7 +25,10 @@ from centernet2.errors import UserError
 from centernet2.inference.results import category_ids
 from centernet2.modeling.inference_form import to_inference_form
 
-__all__ = ["Predictor", "set_score_threshold"]
+__all__ = ["TWO_STAGES", "Predictor", "set_score_threshold"]
+
+# Meta-architectures with RoI heads, which alone find masks
+TWO_STAGES = ("GeneralizedRCNN", "PanopticFPN")
 
 
 def set_score_threshold(cfg: CfgNode, threshold: float) -> None:
@@ -108,6 +111,19 @@ class Predictor:
         number = num_classes(self.cfg)
         names = list(self.metadata.get("thing_classes", []))
         return names if len(names) == number else [f"class {c}" for c in range(number)]
+
+    @property
+    def finds_masks(self) -> bool:
+        """Whether detections have masks: one-stage models have none, whatever the key says."""
+        model = self.cfg.MODEL
+        return bool(model.MASK_ON) and model.META_ARCHITECTURE in TWO_STAGES
+
+    @property
+    def finds_joints(self) -> bool:
+        """Whether detections have joints."""
+        model = self.cfg.MODEL
+        able = (*TWO_STAGES, "ObjectsAsPoints")
+        return bool(model.KEYPOINT_ON) and model.META_ARCHITECTURE in able
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[npt.NDArray[np.uint8]]) -> list[Instances]:
