@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from detectron2.config import CfgNode
 
+from centernet2.config import resolve_renamed_keys
+from centernet2.engine.config_files import merge_overrides
 from centernet2.engine.defaults import build_cfg
 from centernet2.errors import UserError
 from centernet2.inference.batches import batched
@@ -38,11 +40,17 @@ def load_predictor(
     if isinstance(model, CfgNode):
         cfg, chosen = model.clone(), os.fspath(weights) if weights is not None else None
         cfg.defrost()
-        cfg.merge_from_list(list(opts))
+        if "CENTERNET" not in cfg.MODEL:
+            raise UserError(
+                "the configuration given lacks CenterNet2's keys: have "
+                "centernet2.config.add_centernet_config(cfg) add them before a file is merged"
+            )
+        merge_overrides(cfg, opts)
+        resolve_renamed_keys(cfg)
     else:
         config, chosen = find_model(model, weights)
         cfg = build_cfg(str(config), list(opts))
-    if chosen is not None and "MODEL.WEIGHTS" not in opts[::2]:
+    if chosen is not None and "MODEL.WEIGHTS" not in [word.partition("=")[0] for word in opts]:
         cfg.MODEL.WEIGHTS = chosen
     if not cfg.MODEL.WEIGHTS:
         name = "given" if isinstance(model, CfgNode) else model
@@ -73,7 +81,7 @@ class Detector:
         score_thresh: least score of a detection, 0 to 1; None: as configured, which is what
             evaluation uses.
         batch_size: images given to the model at a time; default: 1 on the CPU, 8 on a GPU.
-        opts: KEY, VALUE, KEY, VALUE, ...: changes to the configuration.
+        opts: KEY, VALUE, KEY, VALUE, ... (or KEY=VALUE, ...): changes to the configuration.
 
     Raises:
         UserError: there is no such model, weights file, device or key.

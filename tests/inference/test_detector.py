@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.config import get_cfg
 from PIL import Image
 
 import centernet2
@@ -115,6 +116,23 @@ def test_options_reach_the_model(model_file: Path, noise: np.ndarray) -> None:
     as_configured = Detector(model_file, score_thresh=None)
     (expected,) = Predictor(build_cfg(str(model_file)))([noise[:, :, ::-1]])
     assert len(as_configured(noise)[0]) == len(expected)
+
+
+@pytest.mark.parametrize("form", ["path", "configuration"])
+def test_options_may_name_the_weights(model_file: Path, tmp_path: Path, form: str) -> None:
+    other = tmp_path / "other.pth"
+    other.write_bytes((model_file.parent / "model.pth").read_bytes())
+    model = model_file if form == "path" else build_cfg(str(model_file))
+    for opts in ([f"MODEL.WEIGHTS={other}"], ["VIS_PERIOD=0", "MODEL.WEIGHTS", str(other)]):
+        detector = Detector(model, weights=tmp_path / "absent.pth", opts=opts)
+        assert str(other) == detector.predictor.cfg.MODEL.WEIGHTS
+
+
+def test_configurations_and_their_options_are_checked(model_file: Path) -> None:
+    with pytest.raises(UserError, match="lacks CenterNet2's keys"):
+        Detector(get_cfg())
+    with pytest.raises(UserError, match="MODEL.NONE"):
+        Detector(build_cfg(str(model_file)), opts=["MODEL.NONE", "1"])
 
 
 def test_usual_model_is_the_shipped_one() -> None:
