@@ -17,6 +17,7 @@ from centernet2.errors import UserError
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "IS_VIDEO",
     "VIDEO_SUFFIXES",
     "Inputs",
     "find_images",
@@ -30,6 +31,7 @@ IMAGE_SUFFIXES = frozenset(
     [".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"]
 )
 VIDEO_SUFFIXES = frozenset([".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".ts", ".webm"])
+IS_VIDEO = "a video, not an image"  # how the problem with a video's name ends
 _WRITABLE_SUFFIXES = IMAGE_SUFFIXES - {".avif", ".gif"}
 
 
@@ -82,7 +84,7 @@ def find_images(names: Iterable[str], recursive: bool = False) -> Inputs:
                 problems.append(f"{name}: " + ("matches no images" if pattern else "no such file"))
         for image, place in zip(found, located(found)):
             if image.suffix.lower() in VIDEO_SUFFIXES:
-                problems.append(f"{name}: a video, not an image")
+                problems.append(f"{name}: {IS_VIDEO}")
             else:
                 images.setdefault(place, image)
     return Inputs(list(images.values()), problems, list(images))

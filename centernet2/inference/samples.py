@@ -9,10 +9,9 @@ import numpy as np
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import annotations_to_instances
 from detectron2.structures import Instances
-from PIL import Image
 
 from centernet2.inference.drawing import draw_comparison
-from centernet2.inference.images import enlarged
+from centernet2.inference.images import enlarged, save_picture
 from centernet2.inference.inputs import read_image
 from centernet2.inference.predictor import Predictor
 from centernet2.inference.tiles import tile
@@ -34,6 +33,9 @@ def draw_samples(
 
     Returns:
         ``output``.
+
+    Raises:
+        UserError: an image cannot be read, or ``output`` not be written.
     """
     records = DatasetCatalog.get(dataset_name)
     chosen = np.linspace(0, len(records) - 1, min(count, len(records))).round().astype(int)
@@ -44,8 +46,7 @@ def draw_samples(
         picture, found = enlarged(rgb, found)
         _, truth = enlarged(rgb, ground_truth(records[index], rgb.shape[:2]))
         pictures.append(draw_comparison(picture, found, truth, predictor.class_names))
-    output.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(tile(pictures, columns)).save(output)
+    save_picture(tile(pictures, columns), output)
     return output
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from centernet2.errors import UserError
 from centernet2.inference.excerpt import WHOLE, Excerpt
-from centernet2.inference.inputs import VIDEO_SUFFIXES, find_images, read_image
+from centernet2.inference.inputs import IS_VIDEO, VIDEO_SUFFIXES, find_images, read_image
 from centernet2.inference.pixels import InMemoryImage, rgb_pixels
 from centernet2.inference.video import VideoReader
 
@@ -110,7 +110,7 @@ def _read_name(
         return
     found = find_images([name])
     for problem in found.problems:
-        hint = "" if videos or "video" not in problem else ": use stream()"
+        hint = "" if videos or not problem.endswith(IS_VIDEO) else ": use stream()"
         _tell(UserError(problem + hint), skip_broken)
     for image in found.images:
         try:

@@ -94,3 +94,9 @@ def test_videos_give_their_frames_where_they_may(street_video: Path) -> None:
     assert [(s.frame, s.time) for s, _ in part] == [(50, 2.0), (60, 2.4), (70, 2.8)]
     with pytest.raises(UserError, match=r"a video, not an image: use stream\(\)"):
         read(street_video)
+
+
+def test_only_videos_are_sent_to_the_stream(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    with pytest.raises(UserError, match="the folder holds no images$"):
+        read(tmp_path / "videos")
