@@ -10,7 +10,9 @@ import json
 import math
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from html import escape
 from pathlib import Path
@@ -24,10 +26,12 @@ from centernet2.inference.excerpt import WHOLE, Excerpt
 from centernet2.inference.images import save_picture
 from centernet2.web.components import START, Controls, Panel, note
 from centernet2.web.results import LOWEST_SCORE, Look, coco_document, in_words, table
-from centernet2.web.uploads import Limits, check_stretch, check_upload
+from centernet2.web.uploads import Limits, check_stretch, check_upload, named_plainly
 from centernet2.web.work import Step, Work, draw_picture, draw_video, look_at
 
-__all__ = ["Answers", "Shown"]
+__all__ = ["KEPT", "Answers", "Shown"]
+
+KEPT = 3600  # seconds that uploads, findings and drawings are kept
 
 Answer = dict[Any, Any]
 
@@ -217,6 +221,12 @@ class Answers:
         yield answer
 
     def _new_folder(self) -> Path:
+        """A folder for drawings; those that are kept no longer go."""
+        latest = time.time() - KEPT
+        for old in self._folder.glob("made-*"):
+            with suppress(FileNotFoundError):  # which another visitor's answer has removed
+                if old.stat().st_mtime < latest:
+                    _remove([old])
         return Path(tempfile.mkdtemp(prefix="made-", dir=self._folder))
 
     def _cleared(self, before: Shown) -> Answer:
@@ -249,7 +259,8 @@ def _filled(panel: Panel, work: Work, number: int, look: Look, folder: Path) -> 
         "coco": f"{work.upload.path.stem}.json",
     }
     place = Path(tempfile.mkdtemp(dir=folder))
-    save_picture(drawing, place / names["image"])
+    with named_plainly(place / names["image"]):
+        save_picture(drawing, place / names["image"])
     document = coco_document([picture.chosen(look) for picture in work.pictures], work.upload.path)
     (place / names["coco"]).write_text(json.dumps(document), encoding="utf-8")
     source = kept.found.source

@@ -10,13 +10,12 @@ from typing import Any
 import gradio as gr
 
 from centernet2.inference.detector import Detector
-from centernet2.web.answers import Answers, Shown
+from centernet2.web.answers import KEPT, Answers, Shown
 from centernet2.web.components import START, Controls, Panel, note, title
 from centernet2.web.uploads import Limits
 
 __all__ = ["build_page"]
 
-_KEPT = 3600  # seconds that uploads and findings are kept
 _PANELS = 2
 
 
@@ -29,10 +28,10 @@ def build_page(models: Mapping[str, Detector], limits: Limits, folder: Path) -> 
         folder: where uploads lie and drawings go.
     """
     classes = {name for detector in models.values() for name in detector.class_names}
-    masks = any(detector.predictor.cfg.MODEL.MASK_ON for detector in models.values())
-    with gr.Blocks(title="CenterNet2", analytics_enabled=False, delete_cache=(300, _KEPT)) as page:
+    masks = any(detector.predictor.finds_masks for detector in models.values())
+    with gr.Blocks(title="CenterNet2", analytics_enabled=False, delete_cache=(300, KEPT)) as page:
         gr.HTML(title(list(models), limits), elem_id="title")
-        shown = gr.State(Shown(), time_to_live=_KEPT)
+        shown = gr.State(Shown(), time_to_live=KEPT)
         with gr.Row(equal_height=False):
             with gr.Column(scale=1, min_width=290):
                 controls = Controls.build(list(models), len(classes) > 1, masks)

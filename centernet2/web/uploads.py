@@ -86,7 +86,9 @@ def _check_image(path: Path, limits: Limits) -> Upload:
     try:
         with Image.open(path, formats=sorted(_FORMATS & Image.OPEN.keys())) as image:
             width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except Image.DecompressionBombError:
+        raise _too_large(path, "its", limits) from None
+    except (OSError, SyntaxError, ValueError):
         raise UserError(
             f"{path}: not an image or a video that can be read; take a JPEG, PNG or MP4 file"
         ) from None
@@ -106,10 +108,14 @@ def _check_video(path: Path, limits: Limits) -> Upload:
 
 def _check_size(path: Path, width: int, height: int, limits: Limits) -> None:
     if width * height > limits.megapixels * 10**6:
-        raise UserError(
-            f"{path}: {width} × {height} pixels are more than the {limits.megapixels} megapixels "
-            "that this page takes: make it smaller, or use centernet2 predict"
-        )
+        raise _too_large(path, f"{width} × {height}", limits)
+
+
+def _too_large(path: Path, size: str, limits: Limits) -> UserError:
+    return UserError(
+        f"{path}: {size} pixels are more than the {limits.megapixels} megapixels that this page "
+        "takes: make it smaller, or use centernet2 predict"
+    )
 
 
 def check_stretch(path: Path, excerpt: Excerpt, limits: Limits) -> None:

@@ -157,16 +157,18 @@ def draw_video(work: Work, look: Look, target: Path) -> list[str]:
 
     Returns:
         One sentence for each thing that went wrong on the way.
+
+    Raises:
+        UserError: the file is not there any more, or the drawing cannot be written.
     """
-    problems = detect_video(
-        _Replay(work, look), work.upload.path, target, excerpt=work.excerpt, tell=False
-    )
-    return [
-        problem.replace(str(path), path.name)
-        for path in (work.upload.path, target)
-        for problem in problems
-        if str(path) in problem
-    ]
+    source = work.upload.path
+    with named_plainly(source), named_plainly(target):
+        problems = detect_video(
+            _Replay(work, look), source, target, excerpt=work.excerpt, tell=False
+        )
+    for path in (source, target):
+        problems = [problem.replace(str(path), path.name) for problem in problems]
+    return problems
 
 
 class _Replay:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+import zlib
 from fractions import Fraction
 from pathlib import Path
 
@@ -65,6 +67,12 @@ def test_large_pictures_are_refused_before_they_are_unpacked(tmp_path: Path) -> 
     path = picture(tmp_path / "wide.png", (1001, 1000))
     with pytest.raises(UserError, match=r"1001 × 1000 pixels are more than the 1 megapixels"):
         check_upload(str(path), tmp_path, LIMITS)
+    head = b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0)
+    chunks = [struct.pack(">I", 13), head, struct.pack(">I", zlib.crc32(head))]
+    chunks += [bytes(4), b"IDAT", struct.pack(">I", zlib.crc32(b"IDAT"))]
+    (tmp_path / "vast.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    with pytest.raises(UserError, match=r"^vast\.png: its pixels are more than the 1 megapixels"):
+        check_upload(str(tmp_path / "vast.png"), tmp_path, LIMITS)
     (tmp_path / "heavy.bin").write_bytes(bytes(2**20 + 1))
     with pytest.raises(UserError, match=r"^heavy\.bin: larger than the 1 MB"):
         check_upload(str(tmp_path / "heavy.bin"), tmp_path, LIMITS)

@@ -76,3 +76,11 @@ def test_a_file_that_is_gone_is_told(work: Work, detector: Detector, tmp_path: P
     gone = Upload(tmp_path / "gone.png", False, "gone.png")
     with pytest.raises(UserError, match=r"^gone\.png: no such file"):
         list(look_at(gone, {"a": detector}, WHOLE, Limits()))
+
+
+def test_a_drawing_that_cannot_be_written_is_told_without_folders(
+    work: Work, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^drawn\.mp4: cannot be written"):
+        draw_video(work, Look(), tmp_path / "file" / "drawn.mp4")
