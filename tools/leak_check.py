@@ -33,9 +33,11 @@ REPO = Path(__file__).resolve().parent.parent
 os.environ.setdefault("DETECTRON2_DATASETS", str(REPO / "datasets"))
 
 from centernet2 import Detector  # noqa: E402
+from centernet2.cli.arguments import positive  # noqa: E402
 from centernet2.cli.ending import exit_status  # noqa: E402
 from centernet2.engine import Trainer, build_cfg  # noqa: E402
 from centernet2.engine.defaults import choose_device  # noqa: E402
+from centernet2.errors import UserError  # noqa: E402
 
 __all__ = ["Holdings", "growth", "holdings", "main", "stream", "train"]
 
@@ -141,6 +143,8 @@ def report(what: str, samples: Sequence[Holdings], limit: float) -> bool:
     rate = growth(samples[1:-1], "memory")
     objects = growth(samples[1:-1], "objects")
     print(f"Growth in 1,000 steps: {rate:+.2f} MiB, {objects:+.0f} objects.\n")
+    if rate > limit:
+        print(f"Memory grows by more than {limit} MiB in 1,000 steps.", file=sys.stderr)
     left = [k for k in ("files", "processes") if getattr(last, k) > getattr(first, k)]
     if left:
         print(f"Left open: {', '.join(left)}.", file=sys.stderr)
@@ -158,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--config-file", help="another detector; default: a very small CenterNet2")
     add("--iterations", type=int, default=2000, help="of training; 0: none")
     add("--images", type=int, default=5000, help="of inference; 0: none")
-    add("--samples", type=int, default=20, help="rows of each table")
+    add("--samples", type=positive, default=20, help="rows of each table")
     add("--limit", type=float, default=2.0, help="MiB that memory may grow in 1,000 steps")
     add("opts", nargs="*", metavar="KEY VALUE", help="config keys")
     options = parser.parse_args(arguments)
@@ -171,6 +175,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, folder: str) -> bool:
+    if not Path("/proc/self/statm").is_file():
+        raise UserError("What a process holds is read from /proc: run this on Linux.")
+    if min(options.iterations, options.images) < 0:
+        raise UserError("--iterations and --images must be 0 or more.")
     own = [] if options.config_file else SMALL
     config = options.config_file or str(REPO / "configs" / "quickstart.yaml")
     cfg = build_cfg(config, [*own, *options.opts])

@@ -63,12 +63,23 @@ def test_growth_is_a_slope_without_the_beginning() -> None:
     ("change", "flat"),
     [({}, True), ({"files": 6}, False), ({"processes": 1}, False), ({"threads": 2}, True)],
 )
-def test_what_stays_open_is_told(change: dict[str, int], flat: bool) -> None:
+def test_what_stays_open_or_grows_is_told(
+    change: dict[str, int], flat: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
     start = Holdings(0, 100.0, 0, 0, 5, 1, 0)
     steps = [dataclasses.replace(start, step=step) for step in (0, 50, 100)]
     assert report("x", [start, *steps, dataclasses.replace(start, **change)], limit=1.0) is flat
     rising = [dataclasses.replace(s, memory=s.memory + s.step / 100) for s in steps]
     assert not report("x", [start, *rising, start], limit=1.0)
+    assert "Memory grows by more than 1.0 MiB" in capsys.readouterr().err
+
+
+def test_wrong_numbers_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert leak_check.main(["--images", "-1"]) == 2
+    assert "must be 0 or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        leak_check.main(["--samples", "0"])
+    assert "0 is not 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.slow
