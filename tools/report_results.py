@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from centernet2.engine.storage import refusal_told
 from centernet2.errors import UserError
 from centernet2.evaluation.report import write_report
 from centernet2.inference.cases import draw_case
@@ -41,15 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     try:
-        write_report(
-            options.results,
-            options.annotations,
-            options.output,
-            score_threshold=options.score_threshold,
-            images=options.images,
-            draw=draw_case,
-            recall=options.recall,
-        )
+        with refusal_told(f"--output {options.output}"):
+            write_report(
+                options.results,
+                options.annotations,
+                options.output,
+                score_threshold=options.score_threshold,
+                images=options.images,
+                draw=draw_case,
+                recall=options.recall,
+            )
     except UserError as error:
         print(error, file=sys.stderr)
         return error.exit_code

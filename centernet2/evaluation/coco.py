@@ -88,7 +88,7 @@ class _OnDisk:
         if index not in self._coco_ids:
             raise ValueError(
                 f"A detection has class {index}, but the data set has {len(self._coco_ids)} "
-                "classes: set MODEL.ROI_HEADS.NUM_CLASSES to their number."
+                "classes: set the model's NUM_CLASSES to their number."
             )
         return self._coco_ids[index]
 

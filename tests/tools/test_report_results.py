@@ -84,3 +84,7 @@ def test_mistakes_are_one_sentence(
         error = capsys.readouterr().err
         assert problem in error and error.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    results.write_text("[]")
+    (tmp_path / "out").touch()
+    assert tool.main([str(results), *options]) == 2
+    assert "out: cannot be written (File exists)" in capsys.readouterr().err
