@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from centernet2.errors import UserError
 
@@ -15,6 +16,7 @@ from .points import Point
 __all__ = ["draw_chart", "write_page"]
 
 PANELS_ACROSS = 2
+_MARKERS = "osD^v<>pPXh*"
 
 
 def draw_chart(points: Sequence[Point]) -> Figure:
@@ -51,18 +53,28 @@ def _groups(points: Sequence[Point]) -> dict[str, list[Point]]:
 def _scatter(panel: Any, members: Sequence[Point]) -> None:
     panel.set_ylabel("box AP")
     panel.set_xscale("log")
+    panel.margins(0.12)
+    panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    panel.xaxis.set_major_formatter("{x:g}")
+    panel.xaxis.set_minor_formatter(NullFormatter())
     few = len(members) <= 12
-    for point in sorted(members, key=lambda p: -p.fps):
-        (dot,) = panel.plot(point.fps, point.ap, "o", markersize=6 if few else 4)
+    for i, point in enumerate(sorted(members, key=lambda p: -p.fps)):
+        (dot,) = panel.plot(
+            point.fps, point.ap, _MARKERS[i % len(_MARKERS)] if few else "o",
+            markersize=8 if few else 4, label=point.name,
+        )  # fmt: skip
         if point.spread:
             panel.plot(point.spread, [point.ap] * 2, color=dot.get_color(), linewidth=1)
-        if few or point.name.startswith(("CenterNet", "Yolo")):
+        if not few and point.name.startswith(("CenterNet", "Yolo")) and "Key" not in point.name:
             panel.annotate(
                 point.name, (point.fps, point.ap), xytext=(6, 4), textcoords="offset points",
-                fontsize=8 if few else 6,
+                fontsize=6,
             )  # fmt: skip
-    low, high = panel.get_xlim()
-    panel.set_xlim(low / 1.1, high * 1.8)  # room for names
+    if few:  # names beside the dots would cover each other
+        panel.legend(fontsize=8, loc="best")
+    else:
+        low, high = panel.get_xlim()
+        panel.set_xlim(low, high * 1.8)  # room for the last one's name
 
 
 def _bars(panel: Any, members: Sequence[Point]) -> None:
@@ -91,8 +103,14 @@ def write_page(points: Sequence[Point], output: Path) -> None:
             "or name a .png with --output."
         ) from None
     groups = _groups(points)
-    figure = make_subplots(rows=len(groups), cols=1, subplot_titles=list(groups))
-    for row, members in enumerate(groups.values(), start=1):
+    figure = make_subplots(
+        rows=len(groups),
+        cols=1,
+        subplot_titles=list(groups),
+        vertical_spacing=0.35 / len(groups) if len(groups) > 1 else 0,
+    )
+    for row, unordered in enumerate(groups.values(), start=1):
+        members = sorted(unordered, key=lambda p: p.fps)
         timed_only = members[0].ap is None
         names = [p.name for p in members]
         figure.add_trace(
@@ -101,7 +119,9 @@ def write_page(points: Sequence[Point], output: Path) -> None:
                 y=names if timed_only else [p.ap for p in members],
                 mode="markers" if timed_only or len(members) > 12 else "markers+text",
                 text=names,
-                textposition="top center",
+                # In turns, so that the names of neighbours do not cover each other
+                textposition=[f"{('top', 'bottom')[i % 2]} center" for i in range(len(members))],
+                cliponaxis=False,
                 customdata=[p.about for p in members],
                 hovertemplate="<b>%{text}</b><br>%{x:.3g} images a second"
                 + ("" if timed_only else "<br>%{y:.1f} box AP")
@@ -112,7 +132,9 @@ def write_page(points: Sequence[Point], output: Path) -> None:
             row=row,
             col=1,
         )
-        figure.update_xaxes(title="images a second, one at a time", type="log", row=row, col=1)
+        figure.update_xaxes(
+            title="images a second, one at a time", type="log", dtick="D2", row=row, col=1
+        )
         figure.update_yaxes(title=None if timed_only else "box AP", row=row, col=1)
     figure.update_layout(
         title="Accuracy and speed", height=480 * len(groups), template="simple_white"

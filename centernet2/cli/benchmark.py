@@ -25,7 +25,7 @@ from centernet2.cli.arguments import new_parser, positive
 from centernet2.cli.ending import exit_status
 from centernet2.cli.output_files import check_place, write_json
 from centernet2.errors import UserError
-from centernet2.evaluation.curves import write_picture
+from centernet2.evaluation.curves import check_picture_name, write_picture
 
 __all__ = ["build_parser", "run"]
 
@@ -118,6 +118,8 @@ def _benchmark(options: argparse.Namespace) -> int:
         raise UserError("--plot draws what `centernet2 benchmark growth` measures.")
     for path in filter(None, [options.json, options.plot]):
         check_place(path)
+    if options.plot:
+        check_picture_name(options.plot)
     if options.threads:
         torch.set_num_threads(options.threads)
     result = {"mode": options.mode, "machine": machine(), **_MEASURES[options.mode](options)}

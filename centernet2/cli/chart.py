@@ -21,7 +21,7 @@ from centernet2.cli.ending import exit_status
 from centernet2.cli.output_files import check_place, write_json
 from centernet2.engine import Trainer, build_cfg
 from centernet2.errors import UserError
-from centernet2.evaluation.curves import write_picture
+from centernet2.evaluation.curves import check_picture_name, write_picture
 from centernet2.inference.model_files import find_model
 
 __all__ = ["build_parser", "run"]
@@ -41,6 +41,7 @@ A MODEL is a shipped model, the folder of a training run or a config with weight
 measured on the data set of its config, its time on images of that set, all models in turns.
 exit status: 0 done, 2 a mistake in options or configs.
 """
+_PAGE = (".html", ".htm")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,7 +49,11 @@ def build_parser() -> argparse.ArgumentParser:
     parser = new_parser("centernet2 chart", "Draw accuracy against speed of models.", _EXAMPLES)
     parser.add_argument("models", nargs="*", metavar="[NAME=]MODEL", help="with trained weights")
     parser.add_argument(
-        "--untrained", nargs="+", default=[], metavar="CONFIG", help="timed with random weights"
+        "--untrained",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]CONFIG",
+        help="timed with random weights",
     )
     parser.add_argument(
         "--from",
@@ -91,6 +96,9 @@ def _chart(options: argparse.Namespace) -> int:
         raise UserError("centernet2 chart: name a model, or --from a file of points.")
     for path in filter(None, [*options.output, options.json]):
         check_place(path)
+    for output in options.output:
+        if output.suffix.lower() not in _PAGE:
+            check_picture_name(output)
     points = [point for path in options.files for point in _read(path)]
     points += _measure(options.models, options.untrained, options.repeat)
     if options.json:
@@ -100,7 +108,7 @@ def _chart(options: argparse.Namespace) -> int:
         print(f"{point.name:36} AP {ap}  {point.fps:7.2f} images/s  {point.group}; {point.about}")
     points += published_points() if options.published else []
     for output in options.output:
-        if output.suffix.lower() in (".html", ".htm"):
+        if output.suffix.lower() in _PAGE:
             write_page(points, output)
         else:
             write_picture(draw_chart(points), output)
@@ -133,14 +141,15 @@ def _measure(models: Sequence[str], untrained: Sequence[str], repeat: int) -> li
         group = f"{cfg.DATASETS.TEST[0]}, {_place(cfg)}"
         point = Point(label, group, 0.0, float(ap), about=_test_size(cfg))
         timed.append(Timed(point, step, network))
-    for config_file in untrained:
+    for word in untrained:
+        name, _, config_file = word.rpartition("=")
         overrides = ["MODEL.WEIGHTS", ""]
         cfg = build_cfg(config_file, overrides)
         scene = Scene(_usual_size(cfg))
         step, network = inference_step(Contestant(config_file, ("fused",)), overrides, 1, scene)
         about = f"{scene.size[0]}x{scene.size[1]}"
         group = f"random images, {_place(cfg)}"
-        point = Point(Path(config_file).stem, group, 0.0, about=about)
+        point = Point(name or Path(config_file).stem, group, 0.0, about=about)
         timed.append(Timed(point, step, network))
     return time_models(timed, repeat)
 

@@ -21,7 +21,7 @@ from centernet2.evaluation.report.page import figure as picture_html
 from centernet2.evaluation.report.page import page, table
 from centernet2.evaluation.run_metrics import Metrics, Series
 
-__all__ = ["SMOOTHING", "draw_curves", "write_page", "write_picture"]
+__all__ = ["SMOOTHING", "check_picture_name", "draw_curves", "write_page", "write_picture"]
 
 SMOOTHING = 0.6
 
@@ -65,15 +65,24 @@ def draw_curves(runs: Mapping[str, Metrics], *, smoothing: float = SMOOTHING) ->
     return figure
 
 
+def check_picture_name(output: Path) -> None:
+    """Before the work is done.
+
+    Raises:
+        UserError: for an ending that matplotlib does not know.
+    """
+    known = sorted(Figure().canvas.get_supported_filetypes())
+    if output.suffix.lower().lstrip(".") not in known:
+        raise UserError(f"Cannot draw {output}: its ending must be one of {', '.join(known)}.")
+
+
 def write_picture(figure: Figure, output: Path) -> None:
     """Save a figure; the file's ending tells the format.
 
     Raises:
         UserError: for an ending that matplotlib does not know, or a file that cannot be written.
     """
-    known = sorted(figure.canvas.get_supported_filetypes())
-    if output.suffix.lower().lstrip(".") not in known:
-        raise UserError(f"Cannot draw {output}: its ending must be one of {', '.join(known)}.")
+    check_picture_name(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(output)

@@ -45,6 +45,15 @@ def test_models_must_be_named(run: Run, mode: str) -> None:
     assert "name a config file" in said
 
 
+def test_ending_of_the_plot_is_checked_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "measure_growth", lambda *_: pytest.fail("measured in vain"))
+    status, _, said = run("benchmark", "growth", "a.yaml", "--plot", tmp_path / "a.xyz")
+    assert status == 2
+    assert "a.xyz" in said
+
+
 def test_mistake_is_one_sentence(run: Run) -> None:
     status, _, said = run("benchmark", "inference", "absent.yaml")
     assert status == 2

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 from torch import nn
 
-from centernet2.benchmarks.points import Point
 from centernet2.cli import chart
 
 Run = Callable[..., tuple[int, str, str]]
@@ -61,9 +59,10 @@ def test_untrained_models_see_images_of_their_usual_size(
         chart, "inference_step", lambda *a: seen.append(a[3]) or (lambda i: None, nn.Identity())
     )
     path = Path(chart.__file__).parents[2] / config
-    words = ["chart", "--untrained", path, "--repeat", "1", "--output", tmp_path / "a.html"]
-    status, printed, _ = run(*words)
+    words = ["chart", "--untrained", f"mine={path}", "--repeat", "1"]
+    status, printed, _ = run(*words, "--output", tmp_path / "a.html")
     assert status == 0
+    assert printed.startswith("mine ")
     assert seen[0].size == size
     assert f"{size[0]}x{size[1]}" in printed
 
@@ -82,9 +81,10 @@ def test_nothing_to_draw_is_said(run: Run, tmp_path: Path) -> None:
     assert "name a model" in said
 
 
-def test_ending_of_the_output_is_checked(run: Run, tmp_path: Path) -> None:
-    points = tmp_path / "p.json"
-    points.write_text(json.dumps({"points": [asdict(Point("a", "g", 1.0, 2.0))]}))
-    status, _, said = run("chart", "--from", points, "--output", tmp_path / "a.xyz")
+def test_ending_of_the_output_is_checked_first(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chart, "_measure", lambda *_: pytest.fail("measured in vain"))
+    status, _, said = run("chart", "pedestrian", "--output", tmp_path / "a.png", tmp_path / "a.xyz")
     assert status == 2
     assert "a.xyz" in said

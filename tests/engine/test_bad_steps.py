@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -247,32 +248,27 @@ def test_more_than_allowed_end_the_run_also_after_a_resume(
     assert_good(tmp_path, 6)
 
 
+def train_in_two_processes(data: str, output: str) -> int:
+    import faults
+
+    options = (
+        "MODEL.META_ARCHITECTURE", "TinyBreakingDetector", "SOLVER.MAX_BAD_BATCHES", 5,
+        "DATALOADER.ASPECT_RATIO_GROUPING", False, "SOLVER.MAX_ITER", 10,
+    )  # fmt: skip
+    return faults.train_script(data, output, options, ["--num-cpu-procs", "2"])
+
+
 @pytest.mark.slow
 def test_all_processes_leave_out_the_same_step(
-    tiny: ModuleType, tiny_folder: Path, tmp_path: Path
+    in_child: Callable[..., Any], tiny_folder: Path, tmp_path: Path
 ) -> None:
-    import os
-    import subprocess
-    import sys
-
-    script = Path(__file__).with_name("tiny_train.py")
-    args = tiny.arguments(
-        tmp_path, "MODEL.META_ARCHITECTURE", "TinyBreakingDetector",
-        "SOLVER.MAX_BAD_BATCHES", 5, "DATALOADER.ASPECT_RATIO_GROUPING", False,
-        "SOLVER.MAX_ITER", 10,
-    )  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, str(script), str(tiny_folder), "--num-cpu-procs", "2", *args.opts],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[2])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    logs = [(tmp_path / name).read_text() for name in ("log.txt", "log.txt.rank1")]
+    output = tmp_path / "out"
+    ended = in_child(train_in_two_processes, data=tiny_folder, output=output)
+    assert ended.code == 0, ended.text
+    logs = [(output / name).read_text() for name in ("log.txt", "log.txt.rank1")]
     for log in logs:
         assert "003.png" in log
     counts = [log.rpartition("that are not finite: ")[2].partition(";")[0] for log in logs]
     assert counts[0] == counts[1]
     assert int(counts[0]) >= 1
-    assert_good(tmp_path, 10)
+    assert_good(output, 10)

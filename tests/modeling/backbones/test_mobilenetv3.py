@@ -89,14 +89,14 @@ def test_unknown_maps_are_named(names: tuple[str, ...]) -> None:
 def test_published_names_are_those_of_the_pyramids_backbone() -> None:
     """So one file is the start of both pyramids, on the neck's maps and on the backbone's."""
     published = {name for name in published_names() if name.startswith("backbone.bottom_up.")}
-    on_neck = build_backbone(small_config())
+    neck_maps = [["n3", "n4", "c5"]] * 2
+    keys = ("MODEL.MOBILENETV3.OUT_FEATURES", "MODEL.FPN.IN_FEATURES")
+    on_neck = build_backbone(small_config(*(x for pair in zip(keys, neck_maps) for x in pair)))
     names = {f"backbone.{name}" for name in on_neck.state_dict() if name.startswith("bottom_up.")}
     fixed = {name for name in names if ".norm.running_" in name}
     level2 = {name for name in published if ".lateral.2." in name or ".up.2." in name}
     assert names - fixed == published - level2
-    plain = [["c3", "c4", "c5"]] * 2
-    keys = ("MODEL.MOBILENETV3.OUT_FEATURES", "MODEL.FPN.IN_FEATURES")
-    without = build_backbone(small_config(*(x for pair in zip(keys, plain) for x in pair)))
+    without = build_backbone(small_config())
     names = {f"backbone.{name}" for name in without.state_dict() if name.startswith("bottom_up.")}
     neck = {name for name in published if ".neck." in name}
     assert {name for name in names if ".norm.running_" not in name} == published - neck
