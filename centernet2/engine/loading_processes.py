@@ -69,6 +69,10 @@ def deaths_told(
             if batch is None:
                 return
             yield batch
+    except LoadingProcessError:
+        # Else PyTorch would tell it again, at whatever instruction, as the other processes end
+        getattr(batches, "_shutdown_workers", lambda: None)()
+        raise
     finally:
         news.close()
 

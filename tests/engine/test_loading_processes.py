@@ -67,7 +67,7 @@ def test_a_killed_loading_process_costs_nothing(
     ended = in_child(kill_one, output=tmp_path)
     assert ended.code == 6, ended.text
     done = int(ended.text.split("SAVED ")[1].split()[0])
-    assert done in (5, 6)  # as the news came before or after the next batch was there
+    assert 5 <= done <= 9  # two batches a process may be loaded already
     assert "error: A process that loads images was killed by signal: Killed; most" in ended.text
     assert "DATALOADER.NUM_WORKERS (now 2) and continue with --resume." in ended.text
     assert "Traceback" not in ended.text
