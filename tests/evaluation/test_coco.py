@@ -119,7 +119,7 @@ def test_class_that_the_data_set_lacks(shared_data: Path, tmp_path: Path) -> Non
     evaluator.reset()
     found = guesses(records[0], 3, masks=False, keypoints=False)
     found.pred_classes += 3
-    with pytest.raises(ValueError, match="has class .*3 classes: set MODEL.ROI_HEADS"):
+    with pytest.raises(ValueError, match="has class .*3 classes: set the model's NUM"):
         evaluator.process([records[0]], [{"instances": found}])
 
 
