@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ WEIGHTS = quickstart.REPO / "weights" / "mobilenetv2_imagenet.pth"
 @pytest.mark.slow
 def test_a_short_quickstart_leaves_everything_it_names(tmp_path):
     """A few iterations of the real thing, in a process of its own."""
-    output = tmp_path / "run"
+    output, data = tmp_path / "run", tmp_path / "data"
     result = subprocess.run(
         [
             sys.executable,
@@ -26,6 +27,7 @@ def test_a_short_quickstart_leaves_everything_it_names(tmp_path):
             "--output",
             str(output),
         ],
+        env={**os.environ, "DETECTRON2_DATASETS": str(data)},
         capture_output=True,
         text=True,
         timeout=600,
@@ -41,3 +43,7 @@ def test_a_short_quickstart_leaves_everything_it_names(tmp_path):
     last = [json.loads(line) for line in (output / "metrics.json").read_text().splitlines()][-1]
     assert last["iteration"] == 7 and "bbox/AP" in last and "segm/AP" in last
     assert (output / "model_final.pth").is_file()
+    # The data set is drawn where the environment says
+    drawn = json.loads((data / "glyphs_small/annotations/train.json").read_text())
+    assert len(drawn["images"]) == 600
+    assert {a["category_id"] for a in drawn["annotations"]} == set(range(1, 11))
