@@ -104,8 +104,8 @@ class MobileCenterNet(ImageModel):
         """
         if self.training:
             raise UserError(
-                "MODEL.META_ARCHITECTURE MobileCenterNet does not train; "
-                "take configs/small/CenterNet2_MobileNetV2_pennfudan.yaml."
+                "MODEL.META_ARCHITECTURE MobileCenterNet does not train; to train from its "
+                "weights, take configs/small/CenterNet2_MobileNetV3_pennfudan.yaml."
             )
         images = [given["image"].to(self.device, torch.float32) for given in batched_inputs]
         groups = defaultdict(list)

@@ -75,7 +75,7 @@ def test_a_batch_gives_what_its_images_give_alone(model: MobileCenterNet) -> Non
 
 
 def test_training_is_refused(model: MobileCenterNet) -> None:
-    with pytest.raises(UserError, match="does not train; .*CenterNet2_MobileNetV2_pennfudan"):
+    with pytest.raises(UserError, match="does not train; .*CenterNet2_MobileNetV3_pennfudan"):
         model.train()([{"image": torch.zeros(3, 64, 64)}])
 
 
