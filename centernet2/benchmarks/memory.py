@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import re
 import resource
 import sys
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from centernet2.engine.environment import environment_set
 
 from .timing import Step
 
@@ -46,16 +47,8 @@ def peak_bytes(build: Callable[..., Any], arguments: tuple[Any, ...], steps: int
     process = context.Process(
         target=_measure, args=(sender, build, arguments, steps, torch.get_num_threads())
     )
-    before = {name: os.environ.get(name) for name in _GIVE_BACK}
-    os.environ.update(_GIVE_BACK)
-    try:
+    with environment_set(_GIVE_BACK):
         process.start()
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
     sender.close()
     try:
         return int(receiver.recv())

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from centernet2.engine.environment import environment_set
 from centernet2.errors import UserError
 from centernet2.inference.detector import Detector
 from centernet2.web.uploads import Limits
@@ -79,17 +80,10 @@ def is_loopback(host: str) -> bool:
 def private_folder() -> Iterator[Path]:
     """A folder for uploads and drawings, which no other user can read; removed at the end."""
     names = ("GRADIO_TEMP_DIR", "GRADIO_EXAMPLES_CACHE")
-    before = {name: os.environ.get(name) for name in names}
     with tempfile.TemporaryDirectory(prefix="centernet2-web-", ignore_cleanup_errors=True) as made:
         folder = Path(made).resolve()
-        os.environ.update(dict.fromkeys(names, str(folder)))
-        try:
+        with environment_set(dict.fromkeys(names, str(folder))):
             yield folder
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
 
 
 def build_app(models: Mapping[str, Detector], limits: Limits, folder: Path, host: str) -> FastAPI:
